@@ -1,0 +1,58 @@
+/*
+ * The agent's configuration.
+ *
+ * Sources, each overriding the one before: the defaults, the JSON file
+ * (/etc/hatch/agent.json, or --config), the environment (HATCH_ and the key
+ * in upper case), the command line.  A value that breaks a rule is an error
+ * that names where it came from, the key, the value and the rule; nothing
+ * falls back silently.  deploy/agent.json lists every key with its default.
+ */
+
+#ifndef HATCH_AGENT_CONFIG_H_INCLUDED
+#define HATCH_AGENT_CONFIG_H_INCLUDED
+
+#include <stdint.h>
+
+#include "hatch_err.h"
+
+
+#define CONFIG_FILE  "/etc/hatch/agent.json"
+#define CONFIG_TEXT  256
+
+
+typedef struct {
+    /* paths and names, NUL-terminated */
+    char     connect[CONFIG_TEXT];              /* libvirt URI */
+    char     zone[CONFIG_TEXT];
+    char     socket[CONFIG_TEXT];               /* REST API */
+    char     wake_socket[CONFIG_TEXT];          /* reserved, see below */
+    char     state_dir[CONFIG_TEXT];
+    char     image_dir[CONFIG_TEXT];
+    char     route_store[CONFIG_TEXT];
+    char     group[CONFIG_TEXT];                /* nginx workers' group */
+    char     virt_type[CONFIG_TEXT];            /* auto, kvm, qemu */
+    char     network_name[CONFIG_TEXT];
+    char     bridge_name[CONFIG_TEXT];
+    char     bridge_cidr[CONFIG_TEXT];          /* gateway/prefix */
+    char     default_kernel_path[CONFIG_TEXT];  /* image img_default */
+    char     default_initrd_path[CONFIG_TEXT];
+    char     default_boot_args[CONFIG_TEXT];
+    char     log_level[CONFIG_TEXT];
+
+    int64_t  zone_vms;                          /* slots, 1..1048576 */
+    int64_t  default_vcpu;
+    int64_t  default_mem_mib;
+    int64_t  resync_interval;                   /* seconds */
+    int64_t  stop_timeout;                      /* seconds */
+
+    int      check;                             /* --check */
+} config_t;
+
+
+/*
+ * Fills config from all sources.  Returns 0; 1 if --help or --version was
+ * answered (exit with 0); or a negative code with err filled.
+ */
+int config_load(config_t *config, int argc, char **argv, hatch_err_t *err);
+
+#endif /* HATCH_AGENT_CONFIG_H_INCLUDED */

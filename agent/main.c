@@ -1,0 +1,182 @@
+/*
+ * hatch-agent: argument, start order, exit codes.  No logic.
+ *
+ * Exit status: 0 after SIGTERM or SIGINT, or if --check found nothing wrong;
+ * 1 if it cannot start.
+ */
+
+#define _GNU_SOURCE
+
+#include "config.h"
+#include "http.h"
+#include "log.h"
+#include "net.h"
+#include "routes.h"
+#include "sync.h"
+#include "table.h"
+#include "virt.h"
+
+#include "hatch_guard.h"
+
+#include <errno.h>
+#include <libxml/parser.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+
+/* Makes the directory that a path is in, with its parents. */
+static int
+main_make_parent(const char *path, hatch_err_t *err)
+{
+    char  dir[PATH_MAX], *p;
+
+    (void) snprintf(dir, sizeof(dir), "%s", path);
+
+    for (p = dir + 1; *p != '\0'; p++) {
+        if (*p != '/') {
+            continue;
+        }
+
+        *p = '\0';
+
+        if (mkdir(dir, 0755) == -1 && errno != EEXIST) {
+            return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
+        }
+
+        *p = '/';
+    }
+
+    return 0;
+}
+
+
+/* SIGINT and SIGTERM are waited for, in the one thread that does. */
+static void
+main_block_signals(sigset_t *set)
+{
+    (void) sigemptyset(set);
+    (void) sigaddset(set, SIGINT);
+    (void) sigaddset(set, SIGTERM);
+    (void) pthread_sigmask(SIG_BLOCK, set, NULL);
+    (void) signal(SIGPIPE, SIG_IGN);
+}
+
+
+static int
+main_check(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = virt_init(&sync_handlers, err);
+
+    if (rc == 0) {
+        rc = virt_open(config->connect, err);
+    }
+
+    if (rc == 0) {
+        virt_close();
+        printf("hatch-agent: configuration and connection to %s are ok\n",
+               config->connect);
+    }
+
+    return rc;
+}
+
+
+static int
+main_start(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = main_make_parent(config->zone, err);
+
+    if (rc == 0) {
+        rc = main_make_parent(config->socket, err);
+    }
+
+    /* the zone first: its lock says that there is no other agent */
+    if (rc == 0) {
+        rc = hatch_guard_install() == 0 ? table_open(config, err)
+                                        : HATCH_ERR_SYSTEM;
+    }
+
+    if (rc == 0) {
+        rc = virt_init(&sync_handlers, err);
+    }
+
+    if (rc == 0) {
+        rc = sync_start(config, err);
+    }
+
+    if (rc == 0) {
+        rc = http_start(config, err);
+    }
+
+    return rc;
+}
+
+
+/* A heartbeat every second until a signal comes. */
+static void
+main_loop(const sigset_t *set)
+{
+    hatch_err_t      err;
+    struct timespec  second = { 1, 0 };
+
+    do {
+        err.code = 0;
+        table_beat(&err);
+
+        if (err.code != 0) {
+            log_event(LOG_WARN, "%s", err.text);
+        }
+    } while (sigtimedwait(set, NULL, &second) == -1);
+}
+
+
+int
+main(int argc, char **argv)
+{
+    int          rc;
+    config_t     config;
+    sigset_t     set;
+    hatch_err_t  err;
+
+    rc = config_load(&config, argc, argv, &err);
+    if (rc == 1) {
+        return 0;
+    }
+
+    if (rc == 0) {
+        log_set_level((log_level_t) log_parse_level(config.log_level));
+        main_block_signals(&set);
+        xmlInitParser();
+
+        rc = config.check ? main_check(&config, &err)
+                          : main_start(&config, &err);
+    }
+
+    if (rc != 0) {
+        fprintf(stderr, "hatch-agent: %s\n", err.text);
+        return 1;
+    }
+
+    if (config.check) {
+        return 0;
+    }
+
+    log_event(LOG_INFO, "started, API on %s", config.socket);
+    main_loop(&set);
+    log_event(LOG_INFO, "stopping; the VMs keep running");
+
+    http_stop();
+    sync_stop();
+    routes_close();
+    table_close();
+
+    return 0;
+}

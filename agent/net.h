@@ -1,0 +1,41 @@
+/*
+ * The NAT network of the VMs: defined by the agent, with a DHCP reservation
+ * for each VM, so that guest_ip is known before the guest boots and stays.
+ *
+ * The network is ours alone: a reservation that belongs to no VM is removed.
+ */
+
+#ifndef HATCH_AGENT_NET_H_INCLUDED
+#define HATCH_AGENT_NET_H_INCLUDED
+
+#include <libvirt/libvirt.h>
+#include <netinet/in.h>
+
+#include "config.h"
+#include "hatch_err.h"
+
+
+/*
+ * Defines the network if it is not there, starts it if it does not run, and
+ * reads its address range.  A network of that name that is there already is
+ * used as it is.
+ */
+int net_ensure(virConnectPtr conn, const config_t *config,
+    struct in_addr *gateway, unsigned *prefix, hatch_err_t *err);
+
+/* Adds a reservation, in the running network and in its definition. */
+int net_reserve(virConnectPtr conn, const config_t *config, const char *mac,
+    struct in_addr ip, hatch_err_t *err);
+
+/* Removes one; it is no error if it is not there. */
+int net_release(virConnectPtr conn, const config_t *config, const char *mac,
+    struct in_addr ip, hatch_err_t *err);
+
+/*
+ * Makes the reservations those of the VMs in the table: adds what is missing
+ * and removes what no VM has.  Sets changed to how many it corrected.
+ */
+int net_reconcile(virConnectPtr conn, const config_t *config,
+    unsigned *changed, hatch_err_t *err);
+
+#endif /* HATCH_AGENT_NET_H_INCLUDED */

@@ -1,0 +1,183 @@
+#define _GNU_SOURCE
+
+#include "routes.h"
+#include "table.h"
+
+#include "hatch_route_store.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+/*
+ * Opened at the first need: nginx creates the store, and an agent that runs
+ * before nginx ever did has no routes to delete.  The lock covers everything,
+ * so a remap never meets a transaction.
+ */
+static struct {
+    pthread_mutex_t   lock;
+    hatch_store_t    *store;
+} routes = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+
+/* 0, 1 if there is no store yet, or an error.  The lock is held. */
+static int
+routes_open(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    if (routes.store != NULL) {
+        return 0;
+    }
+
+    rc = hatch_store_open(&routes.store, config->route_store, 0, err);
+
+    /* a store without its databases is one that nginx is just making */
+    return rc == HATCH_ERR_ABSENT || rc == HATCH_ERR_NOT_FOUND ? 1 : rc;
+}
+
+
+static int
+routes_delete_once(const char *vm, unsigned *n, hatch_err_t *err)
+{
+    int                rc;
+    hatch_store_txn_t  txn;
+
+    rc = hatch_store_begin(routes.store, &txn, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = hatch_store_delete_vm(&txn, vm, n, err);
+
+    if (rc != 0 || *n == 0) {
+        hatch_store_abort(&txn);
+        return rc;
+    }
+
+    return hatch_store_commit(&txn, err);
+}
+
+
+static int
+routes_delete_locked(const char *vm, unsigned *n, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = routes_delete_once(vm, n, err);
+
+    if (rc == HATCH_ERR_UNAVAILABLE) {
+        rc = hatch_store_remap(routes.store, err);
+
+        if (rc == 0) {
+            rc = routes_delete_once(vm, n, err);
+        }
+    }
+
+    return rc;
+}
+
+
+int
+routes_delete(const config_t *config, const char *vm, unsigned *n,
+    hatch_err_t *err)
+{
+    int  rc;
+
+    *n = 0;
+
+    pthread_mutex_lock(&routes.lock);
+
+    rc = routes_open(config, err);
+
+    if (rc == 0) {
+        rc = routes_delete_locked(vm, n, err);
+    }
+
+    pthread_mutex_unlock(&routes.lock);
+
+    return rc == 1 ? 0 : rc;
+}
+
+
+/* The VMs of the store that the table does not have. */
+typedef struct {
+    size_t   n;
+    char   (*ids)[HATCH_ID_SIZE];
+} routes_orphans_t;
+
+
+static int
+routes_collect(void *ctx, const char *vm)
+{
+    char              (*ids)[HATCH_ID_SIZE];
+    routes_orphans_t   *orphans = ctx;
+
+    if (table_has(vm)) {
+        return 0;
+    }
+
+    ids = reallocarray(orphans->ids, orphans->n + 1, sizeof(*ids));
+    if (ids == NULL) {
+        return 1;
+    }
+
+    orphans->ids = ids;
+    memcpy(ids[orphans->n++], vm, strlen(vm) + 1);
+
+    return 0;
+}
+
+
+int
+routes_delete_orphans(const config_t *config,
+    int (*gone)(void *ctx, const char *vm), void *ctx, unsigned *n,
+    hatch_err_t *err)
+{
+    int               rc;
+    size_t            i;
+    unsigned          deleted;
+    routes_orphans_t  orphans = { 0, NULL };
+
+    *n = 0;
+
+    pthread_mutex_lock(&routes.lock);
+
+    rc = routes_open(config, err);
+
+    if (rc == 0) {
+        rc = hatch_store_each_vm(routes.store, routes_collect, &orphans, err);
+
+        if (rc == HATCH_ERR_UNAVAILABLE
+            && hatch_store_remap(routes.store, err) == 0)
+        {
+            orphans.n = 0;
+            rc = hatch_store_each_vm(routes.store, routes_collect, &orphans,
+                                     err);
+        }
+    }
+
+    pthread_mutex_unlock(&routes.lock);
+
+    for (i = 0; rc == 0 && i < orphans.n; i++) {
+        if (gone(ctx, orphans.ids[i])) {
+            rc = routes_delete(config, orphans.ids[i], &deleted, err);
+            *n += deleted;
+        }
+    }
+
+    free(orphans.ids);
+
+    return rc == 1 ? 0 : rc;
+}
+
+
+void
+routes_close(void)
+{
+    pthread_mutex_lock(&routes.lock);
+    hatch_store_close(routes.store);
+    routes.store = NULL;
+    pthread_mutex_unlock(&routes.lock);
+}

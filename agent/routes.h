@@ -1,0 +1,28 @@
+/*
+ * The agent's one right in the route store: deleting the routes of a VM that
+ * libvirt no longer has.  The VM must be out of the zone already, so that
+ * nginx adds no new ones.  Thread-safe; may wait for the disk.
+ */
+
+#ifndef HATCH_AGENT_ROUTES_H_INCLUDED
+#define HATCH_AGENT_ROUTES_H_INCLUDED
+
+#include "config.h"
+#include "hatch_err.h"
+
+
+/* Deletes the routes of one VM and sets n to their number. */
+int routes_delete(const config_t *config, const char *vm, unsigned *n,
+    hatch_err_t *err);
+
+/*
+ * Deletes the routes of all VMs that the table does not have and of which
+ * gone(ctx, id) says 1: that libvirt was asked and has no such VM.
+ */
+int routes_delete_orphans(const config_t *config,
+    int (*gone)(void *ctx, const char *vm), void *ctx, unsigned *n,
+    hatch_err_t *err);
+
+void routes_close(void);
+
+#endif /* HATCH_AGENT_ROUTES_H_INCLUDED */

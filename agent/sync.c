@@ -1,0 +1,554 @@
+#define _GNU_SOURCE
+
+#include "sync.h"
+#include "cleanup.h"
+#include "log.h"
+#include "net.h"
+#include "routes.h"
+#include "xml.h"
+
+#include "hatch_id.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+
+#define SYNC_BACKOFF_MIN  100       /* ms between attempts to connect */
+#define SYNC_BACKOFF_MAX  1000
+
+/* How often an answer may be overtaken by a newer one before we give up. */
+#define SYNC_TRIES        10
+
+
+typedef struct job_s {
+    struct job_s  *next;
+    char           id[HATCH_ID_SIZE];
+} job_t;
+
+
+static struct {
+    const config_t   *config;
+    pthread_t         thread;
+    pthread_mutex_t   lock;
+    pthread_cond_t    wake;
+    job_t            *first;            /* domains to look at, in order */
+    job_t           **last;
+    unsigned          lost:1;           /* the connection is gone */
+    unsigned          stop:1;
+    unsigned          failing:1;        /* the last attempt was logged */
+} sync_ = { .last = &sync_.first, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+
+/* --- called by libvirt's event thread --- */
+
+static void
+sync_domain_changed(const char *name)
+{
+    job_t  *job;
+
+    /* domains of others do not carry an id of ours */
+    if (name == NULL || !hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
+        return;
+    }
+
+    job = calloc(1, sizeof(*job));
+    if (job == NULL) {
+        return;                         /* the next comparison finds it */
+    }
+
+    memcpy(job->id, name, strlen(name));
+
+    pthread_mutex_lock(&sync_.lock);
+    *sync_.last = job;
+    sync_.last = &job->next;
+    pthread_cond_signal(&sync_.wake);
+    pthread_mutex_unlock(&sync_.lock);
+}
+
+
+static void
+sync_connection_lost(void)
+{
+    pthread_mutex_lock(&sync_.lock);
+    sync_.lost = 1;
+    pthread_cond_signal(&sync_.wake);
+    pthread_mutex_unlock(&sync_.lock);
+}
+
+
+const virt_handlers_t  sync_handlers = {
+    sync_domain_changed, sync_connection_lost
+};
+
+
+/* --- one VM --- */
+
+static int
+sync_state(virDomainPtr domain, hatch_state_t *state, hatch_err_t *err)
+{
+    int  number, reason, saved;
+
+    if (virDomainGetState(domain, &number, &reason, 0) == -1) {
+        return virt_error(err, "cannot read the state");
+    }
+
+    switch (number) {
+
+    case VIR_DOMAIN_RUNNING:
+    case VIR_DOMAIN_BLOCKED:
+        *state = HATCH_STATE_RUNNING;
+        return 0;
+
+    case VIR_DOMAIN_PAUSED:
+        *state = reason == VIR_DOMAIN_PAUSED_SAVE
+                 || reason == VIR_DOMAIN_PAUSED_SNAPSHOT
+                 ? HATCH_STATE_SNAPSHOTTING
+                 : reason == VIR_DOMAIN_PAUSED_STARTING_UP
+                 ? HATCH_STATE_STARTING
+                 : reason == VIR_DOMAIN_PAUSED_IOERROR
+                   || reason == VIR_DOMAIN_PAUSED_CRASHED
+                 ? HATCH_STATE_ERROR : HATCH_STATE_PAUSED;
+        return 0;
+
+    case VIR_DOMAIN_PMSUSPENDED:
+        *state = HATCH_STATE_PAUSED;
+        return 0;
+
+    case VIR_DOMAIN_SHUTDOWN:
+        *state = HATCH_STATE_STOPPING;
+        return 0;
+
+    case VIR_DOMAIN_SHUTOFF:
+        break;
+
+    default:
+        *state = HATCH_STATE_ERROR;
+        return 0;
+    }
+
+    saved = virDomainHasManagedSaveImage(domain, 0);
+
+    *state = saved == 1 ? HATCH_STATE_SNAPSHOTTED
+             : reason == VIR_DOMAIN_SHUTOFF_CRASHED
+               || reason == VIR_DOMAIN_SHUTOFF_FAILED
+             ? HATCH_STATE_ERROR : HATCH_STATE_STOPPED;
+
+    return 0;
+}
+
+
+/* Reads settings and state of a domain.  NOT_FOUND: it is not ours. */
+static int
+sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
+    hatch_err_t *err)
+{
+    int                 rc;
+    cleanup_free char  *metadata = NULL;
+
+    memset(vm, 0, sizeof(*vm));
+    memcpy(vm->id, id, strlen(id));
+
+    metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                    XML_NAMESPACE, 0);
+    if (metadata == NULL) {
+        return virt_error(err, "cannot read the metadata");
+    }
+
+    rc = xml_read_metadata(metadata, vm, err);
+
+    return rc == 0 ? sync_state(domain, state, err) : rc;
+}
+
+
+static int
+sync_gone(const char *id, hatch_err_t *err)
+{
+    int          known;
+    unsigned     n;
+    hatch_err_t  why;
+
+    known = table_forget(id);
+
+    /* also for one that was never known: it may have routes from before */
+    if (routes_delete(sync_.config, id, &n, &why) != 0) {
+        log_event(LOG_ERROR, "%s: its routes remain: %s", id, why.text);
+
+    } else if (n != 0) {
+        log_event(LOG_INFO, "%s: deleted %u routes", id, n);
+    }
+
+    if (known) {
+        log_event(LOG_INFO, "%s: gone", id);
+    }
+
+    return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
+}
+
+
+static int
+sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err)
+{
+    int            rc, tries;
+    vm_t           vm;
+    uint64_t       epoch;
+    hatch_state_t  state = HATCH_STATE_ERROR;
+
+    for (tries = 0; tries < SYNC_TRIES; tries++) {
+        epoch = table_epoch(id);
+        rc = sync_read(domain, id, &vm, &state, err);
+
+        if (rc != 0) {
+            return rc;
+        }
+
+        if (table_observe(&vm, state, epoch)) {
+            log_event(LOG_DEBUG, "%s: %s", id, hatch_state_name(state));
+            return 0;
+        }
+    }
+
+    return hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" changes too fast",
+                         id);
+}
+
+
+int
+sync_vm(virConnectPtr conn, const char *id, hatch_err_t *err)
+{
+    int                          rc;
+    cleanup_domain virDomainPtr  domain = virDomainLookupByName(conn, id);
+
+    if (domain == NULL) {
+        rc = virt_error(err, "cannot look up the VM");
+
+    } else {
+        rc = sync_domain(domain, id, err);
+    }
+
+    return rc == HATCH_ERR_NOT_FOUND ? sync_gone(id, err) : rc;
+}
+
+
+/* --- all VMs --- */
+
+static int
+sync_verify_gone(void *ctx, const char *id)
+{
+    hatch_err_t  err;
+
+    return sync_vm(ctx, id, &err) == HATCH_ERR_NOT_FOUND;
+}
+
+
+static void
+sync_listed(virDomainPtr *domains, int n)
+{
+    int          i, rc;
+    const char  *name;
+    hatch_err_t  err;
+
+    for (i = 0; i < n; i++) {
+        name = virDomainGetName(domains[i]);
+
+        if (name == NULL || !hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
+            continue;
+        }
+
+        rc = sync_domain(domains[i], name, &err);
+
+        /* not found: a domain of somebody else with a name like ours */
+        if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+            log_event(LOG_WARN, "%s: %s", name, err.text);
+        }
+    }
+}
+
+
+/* What the table has and libvirt's list did not: ask for each again. */
+static void
+sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
+{
+    int                  i, rc;
+    size_t               j, known;
+    const char          *name;
+    hatch_err_t          err;
+    cleanup_free vm_t   *vms = NULL;
+    cleanup_json json_object  *listed = json_object_new_object();
+
+    for (i = 0; i < n; i++) {
+        name = virDomainGetName(domains[i]);
+        (void) json_object_object_add(listed, name, NULL);
+    }
+
+    if (table_list(&vms, &known) != 0) {
+        return;
+    }
+
+    for (j = 0; j < known; j++) {
+        if (json_object_object_get_ex(listed, vms[j].id, NULL)) {
+            continue;
+        }
+
+        rc = sync_vm(conn, vms[j].id, &err);
+
+        if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+            log_event(LOG_WARN, "%s: %s", vms[j].id, err.text);
+        }
+    }
+}
+
+
+static int
+sync_all(virConnectPtr conn, hatch_err_t *err)
+{
+    int            i, n;
+    unsigned       count;
+    hatch_err_t    why;
+    virDomainPtr  *domains = NULL;
+
+    n = virConnectListAllDomains(conn, &domains, 0);
+    if (n < 0) {
+        return virt_error(err, "cannot list the domains");
+    }
+
+    sync_listed(domains, n);
+    sync_missing(conn, domains, n);
+
+    for (i = 0; i < n; i++) {
+        (void) virDomainFree(domains[i]);
+    }
+
+    free(domains);
+
+    table_publish();
+
+    if (routes_delete_orphans(sync_.config, sync_verify_gone, conn, &count,
+                              &why) != 0)
+    {
+        log_event(LOG_ERROR, "%s", why.text);
+
+    } else if (count != 0) {
+        log_event(LOG_INFO, "deleted %u routes of VMs that are gone", count);
+    }
+
+    if (net_reconcile(conn, sync_.config, &count, &why) != 0) {
+        log_event(LOG_WARN, "%s", why.text);
+
+    } else if (count != 0) {
+        log_event(LOG_INFO, "corrected %u reservations of network \"%s\"",
+                  count, sync_.config->network_name);
+    }
+
+    return 0;
+}
+
+
+/* --- the thread --- */
+
+static uint64_t
+sync_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+}
+
+
+/* Waits until `deadline` for something to do; returns the next job if any. */
+static job_t *
+sync_wait(uint64_t deadline)
+{
+    job_t            *job;
+    struct timespec   ts;
+
+    ts.tv_sec = (time_t) (deadline / 1000);
+    ts.tv_nsec = (long) (deadline % 1000) * 1000000;
+
+    pthread_mutex_lock(&sync_.lock);
+
+    while (sync_.first == NULL && !sync_.lost && !sync_.stop
+           && pthread_cond_timedwait(&sync_.wake, &sync_.lock, &ts)
+              != ETIMEDOUT)
+    {
+        /* void */
+    }
+
+    job = sync_.first;
+
+    if (job != NULL) {
+        sync_.first = job->next;
+
+        if (sync_.first == NULL) {
+            sync_.last = &sync_.first;
+        }
+    }
+
+    pthread_mutex_unlock(&sync_.lock);
+
+    return job;
+}
+
+
+static int
+sync_flag(int *lost)
+{
+    int  stop;
+
+    pthread_mutex_lock(&sync_.lock);
+    *lost = sync_.lost;
+    stop = sync_.stop;
+    pthread_mutex_unlock(&sync_.lock);
+
+    return stop;
+}
+
+
+static int
+sync_connect(void)
+{
+    int                        rc;
+    hatch_err_t                err;
+    cleanup_conn virConnectPtr  conn = NULL;
+
+    pthread_mutex_lock(&sync_.lock);
+    sync_.lost = 0;
+    pthread_mutex_unlock(&sync_.lock);
+
+    rc = virt_open(sync_.config->connect, &err);
+
+    if (rc == 0) {
+        conn = virt_get(&err);
+        rc = conn != NULL ? sync_all(conn, &err) : HATCH_ERR_UNAVAILABLE;
+    }
+
+    if (rc != 0) {
+        virt_close();
+
+        if (!sync_.failing) {
+            log_event(LOG_WARN, "%s; trying again", err.text);
+        }
+
+        sync_.failing = 1;
+        return rc;
+    }
+
+    sync_.failing = 0;
+    table_set_libvirt(HATCH_LIBVIRT_CONNECTED);
+    log_event(LOG_INFO, "connected to %s", sync_.config->connect);
+
+    return 0;
+}
+
+
+/* Serves one connection until it is lost or the agent stops. */
+static void
+sync_serve(void)
+{
+    int                         lost;
+    job_t                      *job;
+    uint64_t                    next;
+    hatch_err_t                 err;
+    cleanup_conn virConnectPtr  conn = virt_get(&err);
+
+    next = sync_now() + (uint64_t) sync_.config->resync_interval * 1000;
+
+    while (conn != NULL) {
+        job = sync_wait(next);
+
+        if (sync_flag(&lost) || lost) {
+            free(job);
+            return;
+        }
+
+        if (job != NULL) {
+            if (sync_vm(conn, job->id, &err) < 0
+                && err.code != HATCH_ERR_NOT_FOUND)
+            {
+                log_event(LOG_WARN, "%s: %s", job->id, err.text);
+            }
+
+            free(job);
+            continue;
+        }
+
+        if (sync_now() >= next) {
+            if (sync_all(conn, &err) != 0) {
+                log_event(LOG_WARN, "%s", err.text);
+            }
+
+            next = sync_now()
+                   + (uint64_t) sync_.config->resync_interval * 1000;
+        }
+    }
+}
+
+
+static void *
+sync_run(void *data)
+{
+    int       lost;
+    unsigned  backoff = SYNC_BACKOFF_MIN;
+
+    (void) data;
+
+    while (!sync_flag(&lost)) {
+        if (sync_connect() == 0) {
+            backoff = SYNC_BACKOFF_MIN;
+            sync_serve();
+
+            table_set_libvirt(HATCH_LIBVIRT_DISCONNECTED);
+            virt_close();
+
+            if (!sync_flag(&lost)) {
+                log_event(LOG_WARN, "the connection to libvirt is lost");
+            }
+
+            continue;
+        }
+
+        table_set_libvirt(HATCH_LIBVIRT_DISCONNECTED);
+        free(sync_wait(sync_now() + backoff));
+
+        backoff = backoff * 2 < SYNC_BACKOFF_MAX ? backoff * 2
+                                                 : SYNC_BACKOFF_MAX;
+    }
+
+    return NULL;
+}
+
+
+int
+sync_start(const config_t *config, hatch_err_t *err)
+{
+    int                 rc;
+    pthread_condattr_t  attr;
+
+    sync_.config = config;
+
+    (void) pthread_condattr_init(&attr);
+    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void) pthread_cond_init(&sync_.wake, &attr);
+    (void) pthread_condattr_destroy(&attr);
+
+    rc = pthread_create(&sync_.thread, NULL, sync_run, NULL);
+
+    return rc == 0 ? 0 : hatch_err_errno(err, rc, "cannot start a thread");
+}
+
+
+void
+sync_stop(void)
+{
+    pthread_mutex_lock(&sync_.lock);
+    sync_.stop = 1;
+    pthread_cond_signal(&sync_.wake);
+    pthread_mutex_unlock(&sync_.lock);
+
+    (void) pthread_join(sync_.thread, NULL);
+    virt_close();
+}

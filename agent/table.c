@@ -1,0 +1,735 @@
+#define _GNU_SOURCE
+
+#include "table.h"
+
+#include "hatch_clock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <grp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+
+#define TABLE_BUCKETS  16384
+
+
+typedef struct entry_s {
+    struct entry_s  *next;          /* in the bucket */
+    vm_t             vm;
+    hatch_state_t    observed;      /* NONE: not in libvirt yet */
+    hatch_state_t    doing;         /* NONE: no operation to show */
+    uint64_t         epoch;
+    unsigned         busy:1;        /* an operation is under way */
+    unsigned         slotless:1;    /* the zone was full */
+} entry_t;
+
+
+static struct {
+    pthread_mutex_t      lock;
+    pthread_cond_t       changed;   /* any entry did */
+    entry_t             *buckets[TABLE_BUCKETS];
+    size_t               count;
+    uint64_t             epoch;
+    uint32_t             next_ip;   /* where the search goes on */
+    hatch_zone_writer_t  writer;
+    const config_t      *config;
+    gid_t                gid;
+    unsigned             slotless;
+} table;
+
+
+static entry_t **
+table_find(const char *id)
+{
+    entry_t    **e;
+    uint32_t     hash = 2166136261u;
+    const char  *p;
+
+    for (p = id; *p != '\0'; p++) {
+        hash = (hash ^ (unsigned char) *p) * 16777619u;
+    }
+
+    for (e = &table.buckets[hash % TABLE_BUCKETS]; *e != NULL;
+         e = &(*e)->next)
+    {
+        if (strcmp((*e)->vm.id, id) == 0) {
+            break;
+        }
+    }
+
+    return e;
+}
+
+
+static hatch_state_t
+table_state(const entry_t *e)
+{
+    return e->doing != HATCH_STATE_NONE ? e->doing : e->observed;
+}
+
+
+/* Writes an entry to the zone.  The lock is held. */
+static void
+table_publish_entry(entry_t *e)
+{
+    int64_t          slot;
+    unsigned         slotless;
+    hatch_zone_vm_t  vm;
+
+    e->vm.state = table_state(e);
+
+    if (e->vm.state == HATCH_STATE_NONE) {
+        return;
+    }
+
+    memset(&vm, 0, sizeof(vm));
+    memcpy(vm.id, e->vm.id, sizeof(vm.id));
+    vm.created = e->vm.created;
+    vm.vcpus = e->vm.vcpu_count;
+    vm.memory = (uint64_t) e->vm.mem_mib << 20;
+
+    if (e->vm.guest_ip.s_addr != 0) {
+        vm.family = 4;
+        memcpy(vm.address, &e->vm.guest_ip, 4);
+    }
+
+    slot = hatch_zone_put(&table.writer, &vm, e->vm.state, hatch_clock_ms());
+
+    slotless = slot < 0;
+    table.slotless += slotless - e->slotless;
+    e->slotless = slotless & 1;
+
+    hatch_zone_set_overflow(&table.writer, table.slotless);
+}
+
+
+static int
+table_group(const config_t *config, gid_t *gid, hatch_err_t *err)
+{
+    struct group  *group;
+
+    *gid = (gid_t) -1;
+
+    if (config->group[0] != '\0') {
+        group = getgrnam(config->group);
+
+        if (group == NULL) {
+            return hatch_err_set(err, HATCH_ERR_INVALID,
+                                 "\"group\": there is no group \"%s\"",
+                                 config->group);
+        }
+
+        *gid = group->gr_gid;
+        return 0;
+    }
+
+    /* the group of Debian's nginx workers, where there is one */
+    group = geteuid() == 0 ? getgrnam("www-data") : NULL;
+
+    if (group != NULL) {
+        *gid = group->gr_gid;
+    }
+
+    return 0;
+}
+
+
+int
+table_open(const config_t *config, hatch_err_t *err)
+{
+    int                 rc;
+    pthread_condattr_t  attr;
+
+    rc = table_group(config, &table.gid, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    table.config = config;
+    (void) pthread_mutex_init(&table.lock, NULL);
+    (void) pthread_condattr_init(&attr);
+    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void) pthread_cond_init(&table.changed, &attr);
+    (void) pthread_condattr_destroy(&attr);
+
+    return hatch_zone_own(&table.writer, config->zone,
+                          (uint32_t) config->zone_vms, table.gid, err);
+}
+
+
+void
+table_close(void)
+{
+    pthread_mutex_lock(&table.lock);
+    hatch_zone_set_libvirt(&table.writer, HATCH_LIBVIRT_DISCONNECTED,
+                           hatch_clock_ms());
+    hatch_zone_disown(&table.writer);
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+uint64_t
+table_epoch(const char *id)
+{
+    entry_t   *e;
+    uint64_t   epoch;
+
+    pthread_mutex_lock(&table.lock);
+    e = *table_find(id);
+    epoch = e != NULL ? e->epoch : 0;
+    pthread_mutex_unlock(&table.lock);
+
+    return epoch;
+}
+
+
+int
+table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
+{
+    int        applied = 0;
+    entry_t  **e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = table_find(vm->id);
+
+    if (*e == NULL && epoch == 0) {
+        *e = calloc(1, sizeof(**e));
+
+        if (*e != NULL) {
+            table.count++;
+        }
+    }
+
+    if (*e != NULL && (*e)->epoch == epoch) {
+        (*e)->vm = *vm;
+        (*e)->observed = state;
+        (*e)->epoch = ++table.epoch;
+        table_publish_entry(*e);
+        pthread_cond_broadcast(&table.changed);
+        applied = 1;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return applied;
+}
+
+
+int
+table_forget(const char *id)
+{
+    entry_t  **link, *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    link = table_find(id);
+    e = *link;
+
+    if (e != NULL) {
+        *link = e->next;
+        table.count--;
+        table.slotless -= e->slotless;
+
+        (void) hatch_zone_drop(&table.writer, id);
+        hatch_zone_set_overflow(&table.writer, table.slotless);
+
+        pthread_cond_broadcast(&table.changed);
+        free(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return e != NULL;
+}
+
+
+void
+table_publish(void)
+{
+    uint32_t         slot;
+    hatch_zone_t    *zone = &table.writer.zone;
+    hatch_zone_vm_t  vm;
+
+    pthread_mutex_lock(&table.lock);
+
+    /* what an agent before us published and libvirt no longer has */
+    for (slot = 0; slot < zone->file.slots; slot++) {
+        if (hatch_zone_read(zone, slot, &vm) == 0
+            && *table_find(vm.id) == NULL)
+        {
+            (void) hatch_zone_drop(&table.writer, vm.id);
+        }
+    }
+
+    hatch_zone_publish(&table.writer, hatch_clock_ms());
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_set_libvirt(hatch_libvirt_t state)
+{
+    pthread_mutex_lock(&table.lock);
+    hatch_zone_set_libvirt(&table.writer, state, hatch_clock_ms());
+    pthread_cond_broadcast(&table.changed);
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+/* Somebody removed or replaced the zone's file: a new one, with everything. */
+static int
+table_reopen(hatch_err_t *err)
+{
+    int                  i, rc;
+    uint32_t             libvirt;
+    uint64_t             published;
+    entry_t             *e;
+    hatch_zone_writer_t  writer;
+
+    rc = hatch_zone_own(&writer, table.config->zone,
+                        (uint32_t) table.config->zone_vms, table.gid, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    libvirt = table.writer.zone.head->libvirt;
+    published = table.writer.zone.head->published;
+    hatch_zone_disown(&table.writer);
+    table.writer = writer;
+
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            table_publish_entry(e);
+        }
+    }
+
+    hatch_zone_set_libvirt(&table.writer, libvirt, hatch_clock_ms());
+
+    if (published != 0) {
+        hatch_zone_publish(&table.writer, hatch_clock_ms());
+    }
+
+    return hatch_err_set(err, HATCH_ERR_ABSENT, "the zone \"%s\" was removed "
+                         "and has been made anew", table.config->zone);
+}
+
+
+void
+table_beat(hatch_err_t *err)
+{
+    pthread_mutex_lock(&table.lock);
+
+    if (hatch_file_replaced(&table.writer.zone.file, table.config->zone)
+        || !hatch_zone_intact(&table.writer.zone))
+    {
+        (void) table_reopen(err);
+    }
+
+    hatch_zone_beat(&table.writer, hatch_clock_ms());
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+/* Is this address or MAC another VM's?  The lock is held. */
+static const char *
+table_holder(struct in_addr ip, const char *mac)
+{
+    int       i;
+    entry_t  *e;
+
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            if ((ip.s_addr != 0 && e->vm.guest_ip.s_addr == ip.s_addr)
+                || (mac != NULL && strcmp(e->vm.guest_mac, mac) == 0))
+            {
+                return e->vm.id;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static int
+table_choose_ip(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err)
+{
+    uint32_t        mask, base, size, n, host;
+    struct in_addr  ip;
+
+    mask = prefix == 0 ? 0 : ~0u << (32 - prefix);
+    base = ntohl(gateway.s_addr) & mask;
+    size = ~mask;                       /* the broadcast address */
+
+    for (n = 0; n < size; n++) {
+        host = (table.next_ip + n) % size;
+        ip.s_addr = htonl(base + host);
+
+        if (host == 0 || ip.s_addr == gateway.s_addr
+            || table_holder(ip, NULL) != NULL)
+        {
+            continue;
+        }
+
+        /* next fit: a freed address rests before it is used again */
+        table.next_ip = host + 1;
+        vm->guest_ip = ip;
+        return 0;
+    }
+
+    return hatch_err_set(err, HATCH_ERR_FULL, "the network has no free "
+                         "address left");
+}
+
+
+static int
+table_choose_mac(vm_t *vm, hatch_err_t *err)
+{
+    int            tries;
+    unsigned char  r[3];
+
+    for (tries = 0; tries < 100; tries++) {
+        if (getrandom(r, sizeof(r), 0) != (ssize_t) sizeof(r)) {
+            break;
+        }
+
+        /* QEMU's own prefix */
+        (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac),
+                        "52:54:00:%02x:%02x:%02x", r[0], r[1], r[2]);
+
+        if (table_holder((struct in_addr) { 0 }, vm->guest_mac) == NULL) {
+            return 0;
+        }
+    }
+
+    return hatch_err_set(err, HATCH_ERR_FULL, "no free MAC address");
+}
+
+
+static int
+table_reserve_network(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err)
+{
+    int          rc;
+    const char  *holder;
+
+    if (vm->guest_ip.s_addr != 0) {
+        holder = table_holder(vm->guest_ip, NULL);
+
+        if (holder != NULL) {
+            return hatch_err_set(err, HATCH_ERR_CONFLICT,
+                                 "\"guest_ip\" is in use by %s", holder);
+        }
+
+    } else {
+        rc = table_choose_ip(vm, gateway, prefix, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+
+    if (vm->guest_mac[0] == '\0') {
+        return table_choose_mac(vm, err);
+    }
+
+    holder = table_holder((struct in_addr) { 0 }, vm->guest_mac);
+
+    if (holder != NULL) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT,
+                             "\"guest_mac\" is in use by %s", holder);
+    }
+
+    return 0;
+}
+
+
+int
+table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err)
+{
+    int        rc = 0;
+    entry_t  **link, *e;
+
+    e = calloc(1, sizeof(*e));
+    if (e == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot create a VM");
+    }
+
+    pthread_mutex_lock(&table.lock);
+
+    if (table.count >= table.writer.zone.file.slots) {
+        rc = hatch_err_set(err, HATCH_ERR_FULL, "the zone is full: %u VMs; "
+                           "raise \"zone_vms\" and \"vms\" of hatch_zone",
+                           (unsigned) table.writer.zone.file.slots);
+
+    } else if (vm->enable_network) {
+        rc = table_reserve_network(vm, gateway, prefix, err);
+    }
+
+    if (rc == 0) {
+        link = table_find(vm->id);
+        e->vm = *vm;
+        e->busy = 1;
+        e->epoch = ++table.epoch;
+        e->next = *link;
+        *link = e;
+        table.count++;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    if (rc != 0) {
+        free(e);
+    }
+
+    return rc;
+}
+
+
+void
+table_defined(const char *id, hatch_state_t doing)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->doing = doing;
+
+        if (e->observed == HATCH_STATE_NONE) {
+            e->observed = HATCH_STATE_STOPPED;
+        }
+
+        table_publish_entry(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+/* CLOCK_MONOTONIC, `ms` from now. */
+static struct timespec
+table_deadline(unsigned ms)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    ts.tv_sec += ms / 1000;
+    ts.tv_nsec += (long) (ms % 1000) * 1000000;
+
+    if (ts.tv_nsec >= 1000000000) {
+        ts.tv_sec++;
+        ts.tv_nsec -= 1000000000;
+    }
+
+    return ts;
+}
+
+
+int
+table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err)
+{
+    int              rc = 0;
+    entry_t         *e;
+    struct timespec  deadline = table_deadline(timeout);
+
+    pthread_mutex_lock(&table.lock);
+
+    for ( ;; ) {
+        e = *table_find(id);
+
+        if (e == NULL || (!e->busy && e->observed == HATCH_STATE_NONE)) {
+            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
+            break;
+        }
+
+        if (!e->busy) {
+            e->busy = 1;
+            *vm = e->vm;
+            vm->state = table_state(e);
+            break;
+        }
+
+        if (pthread_cond_timedwait(&table.changed, &table.lock, &deadline)
+            == ETIMEDOUT)
+        {
+            rc = hatch_err_set(err, HATCH_ERR_TIMEOUT, "VM \"%s\" is still %s",
+                               id, hatch_state_name(table_state(e)));
+            break;
+        }
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return rc;
+}
+
+
+void
+table_doing(const char *id, hatch_state_t doing)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->doing = doing;
+        table_publish_entry(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_end(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->busy = 0;
+        e->doing = HATCH_STATE_NONE;
+        table_publish_entry(e);
+        pthread_cond_broadcast(&table.changed);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+int
+table_wait(const char *id, hatch_state_t state, unsigned timeout)
+{
+    int              rc = 0;
+    entry_t         *e;
+    struct timespec  deadline = table_deadline(timeout);
+
+    pthread_mutex_lock(&table.lock);
+
+    while ((e = *table_find(id)) != NULL && e->observed != state) {
+        if (pthread_cond_timedwait(&table.changed, &table.lock, &deadline)
+            == ETIMEDOUT)
+        {
+            rc = HATCH_ERR_TIMEOUT;
+            break;
+        }
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return rc;
+}
+
+
+int
+table_get(const char *id, vm_t *vm)
+{
+    int       rc = HATCH_ERR_NOT_FOUND;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL && table_state(e) != HATCH_STATE_NONE) {
+        *vm = e->vm;
+        vm->state = table_state(e);
+        rc = 0;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return rc;
+}
+
+
+int
+table_has(const char *id)
+{
+    int  has;
+
+    pthread_mutex_lock(&table.lock);
+    has = *table_find(id) != NULL;
+    pthread_mutex_unlock(&table.lock);
+
+    return has;
+}
+
+
+static int
+table_newer(const void *a, const void *b)
+{
+    const vm_t  *x = a, *y = b;
+
+    if (x->created != y->created) {
+        return x->created < y->created ? 1 : -1;
+    }
+
+    return strcmp(x->id, y->id);
+}
+
+
+static int
+table_copy(vm_t **vms, size_t *n, int all)
+{
+    int       i;
+    entry_t  *e;
+
+    *n = 0;
+
+    pthread_mutex_lock(&table.lock);
+
+    *vms = malloc((table.count + 1) * sizeof(**vms));
+
+    for (i = 0; *vms != NULL && i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            if (all || table_state(e) != HATCH_STATE_NONE) {
+                (*vms)[*n] = e->vm;
+                (*vms)[(*n)++].state = table_state(e);
+            }
+        }
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return *vms != NULL ? 0 : -1;
+}
+
+
+int
+table_list(vm_t **vms, size_t *n)
+{
+    if (table_copy(vms, n, 0) != 0) {
+        return -1;
+    }
+
+    qsort(*vms, *n, sizeof(**vms), table_newer);
+
+    return 0;
+}
+
+
+int
+table_list_all(vm_t **vms, size_t *n)
+{
+    return table_copy(vms, n, 1);
+}

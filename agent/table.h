@@ -1,0 +1,126 @@
+/*
+ * The table of VMs: what the agent knows, and the only code that writes the
+ * zone.
+ *
+ * libvirt is the database; this is a cache of it that answers the API and
+ * feeds the zone.  Each VM has what was last observed in libvirt, and what
+ * one of our own operations is doing to it at the moment, which is shown
+ * instead (starting, stopping).
+ *
+ * Locking: one mutex, held for short copies only and never during a call to
+ * libvirt or the disk.  No pointer into the table leaves it: callers get and
+ * give copies.
+ *
+ * Operations on one VM are serial: table_begin() waits for the one before.
+ */
+
+#ifndef HATCH_AGENT_TABLE_H_INCLUDED
+#define HATCH_AGENT_TABLE_H_INCLUDED
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+#include "hatch_err.h"
+#include "hatch_id.h"
+#include "hatch_zone.h"
+
+#include "config.h"
+
+
+#define VM_BOOT_ARGS_MAX  1024
+#define VM_MAC_SIZE       18
+
+
+/* A VM's settings, as its metadata in libvirt keeps them, and its state. */
+typedef struct {
+    char            id[HATCH_ID_SIZE];
+    char            image_id[HATCH_ID_SIZE];
+    char            boot_args[VM_BOOT_ARGS_MAX];
+    unsigned        vcpu_count;
+    unsigned        mem_mib;
+    int             enable_network;
+    struct in_addr  guest_ip;           /* 0: none */
+    char            guest_mac[VM_MAC_SIZE];
+    uint64_t        created;            /* wall clock, ms */
+    uint64_t        updated;
+
+    hatch_state_t   state;              /* in copies: what the API shows */
+} vm_t;
+
+
+/* Takes the zone over.  Once, before any other call. */
+int table_open(const config_t *config, hatch_err_t *err);
+
+/* The zone stays for nginx and the next agent. */
+void table_close(void);
+
+
+/* --- what libvirt says: the sync thread, and operations when they end --- */
+
+/*
+ * A number that changes whenever the VM's observed state does.  Read it
+ * before asking libvirt and hand it to table_observe(), which drops (returns
+ * 0 for) an answer that was overtaken.  0 for a VM that is not known.
+ */
+uint64_t table_epoch(const char *id);
+
+int table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch);
+
+/* libvirt has no such VM.  Returns 1 if the table had it. */
+int table_forget(const char *id);
+
+/* The table is complete: frees what is left of others in the zone. */
+void table_publish(void);
+
+/* Marks the zone; wakes those who wait if the connection is gone. */
+void table_set_libvirt(hatch_libvirt_t state);
+
+/* Heartbeat; puts a zone file that was removed back in its place. */
+void table_beat(hatch_err_t *err);
+
+
+/* --- operations --- */
+
+/*
+ * Reserves the id, address and MAC of a VM about to be defined, and begins
+ * an operation on it.  vm->guest_ip and vm->guest_mac are chosen if they are
+ * not set and vm->enable_network is.  HATCH_ERR_CONFLICT if one is taken.
+ */
+int table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err);
+
+/* The reserved VM exists in libvirt now: it counts. */
+void table_defined(const char *id, hatch_state_t doing);
+
+/*
+ * Begins an operation: waits (ms) for the one before, fills vm.
+ * HATCH_ERR_NOT_FOUND, or HATCH_ERR_TIMEOUT.
+ */
+int table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err);
+
+/* Shows `doing` as the state until the operation ends. */
+void table_doing(const char *id, hatch_state_t doing);
+
+void table_end(const char *id);
+
+/*
+ * Waits until libvirt's state is the given one, or the VM is gone.  0, or
+ * HATCH_ERR_TIMEOUT.
+ */
+int table_wait(const char *id, hatch_state_t state, unsigned timeout);
+
+
+/* --- reading --- */
+
+/* HATCH_ERR_NOT_FOUND; a VM that is still being created is not found. */
+int table_get(const char *id, vm_t *vm);
+
+/* All VMs, newest first, in memory that the caller frees.  -1: no memory. */
+int table_list(vm_t **vms, size_t *n);
+
+/* Every VM, also those being created: for reservations. */
+int table_list_all(vm_t **vms, size_t *n);
+
+int table_has(const char *id);
+
+#endif /* HATCH_AGENT_TABLE_H_INCLUDED */

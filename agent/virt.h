@@ -1,0 +1,51 @@
+/*
+ * The connection to libvirt: opened, watched, lost, opened again.
+ *
+ * One thread runs libvirt's default event loop for the whole life of the
+ * agent.  Callbacks run in it; they only put work into the queue of the sync
+ * thread and never call libvirt.
+ */
+
+#ifndef HATCH_AGENT_VIRT_H_INCLUDED
+#define HATCH_AGENT_VIRT_H_INCLUDED
+
+#include <libvirt/libvirt.h>
+
+#include "hatch_err.h"
+
+
+/* What the event thread reports.  Called in that thread: be quick. */
+typedef struct {
+    void (*domain_changed)(const char *name);
+    void (*connection_lost)(void);
+} virt_handlers_t;
+
+
+/* Starts the event loop.  Once, before any other libvirt call. */
+int virt_init(const virt_handlers_t *handlers, hatch_err_t *err);
+
+/*
+ * Opens the connection and registers for events and for its end.  Called by
+ * the sync thread; may block as long as libvirt does.
+ */
+int virt_open(const char *uri, hatch_err_t *err);
+
+/* Closes the connection, if there is one. */
+void virt_close(void);
+
+/*
+ * The open connection, with a reference that the caller gives back
+ * (cleanup_conn), or NULL with err set to HATCH_ERR_UNAVAILABLE.
+ */
+virConnectPtr virt_get(hatch_err_t *err);
+
+/*
+ * The hatch_err_t of the last libvirt error of this thread: "DOING: what
+ * libvirt said".  A domain that is not there is HATCH_ERR_NOT_FOUND.
+ */
+int virt_error(hatch_err_t *err, const char *doing);
+
+/* 1 if the connection is libvirt's built-in test driver. */
+int virt_is_test(virConnectPtr conn);
+
+#endif /* HATCH_AGENT_VIRT_H_INCLUDED */

@@ -1,0 +1,57 @@
+/*
+ * The XML that goes to libvirt and comes back: domains with our metadata,
+ * and the network.  libxml2 writes and reads it, so nothing that a client
+ * sends can become markup.  Pure functions: no libvirt calls.
+ */
+
+#ifndef HATCH_AGENT_XML_H_INCLUDED
+#define HATCH_AGENT_XML_H_INCLUDED
+
+#include <netinet/in.h>
+
+#include "hatch_err.h"
+#include "table.h"
+
+
+/* The namespace of our element in a domain's <metadata>. */
+#define XML_NAMESPACE  "https://hatch.invalid/xmlns/vm/1"
+#define XML_PREFIX     "hatch"
+
+
+/* What the domain XML needs beside the VM. */
+typedef struct {
+    const char  *type;              /* "kvm", "qemu", "test" */
+    const char  *network;
+    const char  *kernel_path;
+    const char  *initrd_path;       /* "" for none */
+} xml_domain_t;
+
+
+/* What we read of a network. */
+typedef struct {
+    struct in_addr  gateway;
+    unsigned        prefix;
+    unsigned        hosts;          /* in host[], which the caller frees */
+    struct xml_host_s {
+        char            mac[VM_MAC_SIZE];
+        struct in_addr  ip;
+    }              *host;
+} xml_network_t;
+
+
+/* Each returns text that the caller frees, or NULL without memory. */
+char *xml_domain(const vm_t *vm, const xml_domain_t *domain);
+char *xml_network(const char *name, const char *bridge,
+    struct in_addr gateway, unsigned prefix);
+char *xml_host(const char *mac, struct in_addr ip);
+
+/*
+ * Reads our metadata element, as virDomainGetMetadata() gives it, into vm
+ * (whose id is set already).  HATCH_ERR_CORRUPT if it is not what we write.
+ */
+int xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err);
+
+int xml_read_network(const char *text, xml_network_t *network,
+    hatch_err_t *err);
+
+#endif /* HATCH_AGENT_XML_H_INCLUDED */

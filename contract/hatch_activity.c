@@ -1,0 +1,227 @@
+/* The theory is in hatch_activity.h. */
+
+#include "hatch_activity.h"
+
+#include <stddef.h>
+
+
+#define HATCH_ACTIVITY_SLOTS_OFFSET  4096
+
+/*
+ * A compare-and-swap that loses has lost to another worker; with at most a
+ * few dozen workers this bound is never met, but it is a bound.
+ */
+#define HATCH_ACTIVITY_TRIES  1000
+
+
+static size_t
+hatch_activity_size(uint32_t slots)
+{
+    return HATCH_ACTIVITY_SLOTS_OFFSET
+           + (size_t) slots * sizeof(hatch_activity_slot_t);
+}
+
+
+static uint32_t
+hatch_activity_layout_word(void)
+{
+    const uint32_t  numbers[] = {
+        sizeof(hatch_file_head_t),
+        sizeof(hatch_activity_slot_t),
+        offsetof(hatch_activity_slot_t, last_request),
+        offsetof(hatch_activity_slot_t, requests),
+        HATCH_ACTIVITY_SLOTS_OFFSET,
+        HATCH_ACTIVITY_VALUE_BITS
+    };
+
+    return hatch_file_layout(numbers, sizeof(numbers) / sizeof(numbers[0]));
+}
+
+
+static const hatch_file_kind_t  hatch_activity_kind = {
+    "activity file", HATCH_ACTIVITY_MAGIC, HATCH_ACTIVITY_VERSION,
+    hatch_activity_layout_word, hatch_activity_size
+};
+
+
+static void
+hatch_activity_layout(hatch_activity_t *activity)
+{
+    activity->slots = (hatch_activity_slot_t *)
+                      ((char *) activity->file.base
+                       + HATCH_ACTIVITY_SLOTS_OFFSET);
+}
+
+
+int
+hatch_activity_own(hatch_activity_t *activity, const char *path,
+    uint32_t slots, uid_t uid, gid_t gid, hatch_err_t *err)
+{
+    int          rc;
+    hatch_err_t  why;
+
+    rc = hatch_file_open(&activity->file, &hatch_activity_kind, path, 1, 0,
+                         &why);
+
+    /* no write permission is a mistake to report, not a file to replace */
+    if (rc == HATCH_ERR_DENIED) {
+        *err = why;
+        return rc;
+    }
+
+    if (rc != 0 || activity->file.slots != slots) {
+        hatch_file_close(&activity->file);
+
+        rc = hatch_file_create(&activity->file, &hatch_activity_kind, path,
+                               slots, 0640, uid, gid, err);
+    }
+
+    if (rc == 0) {
+        hatch_activity_layout(activity);
+    }
+
+    return rc;
+}
+
+
+int
+hatch_activity_attach(hatch_activity_t *activity, const char *path,
+    uint32_t min_slots, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = hatch_file_open(&activity->file, &hatch_activity_kind, path, 0,
+                         min_slots, err);
+    if (rc == 0) {
+        hatch_activity_layout(activity);
+    }
+
+    return rc;
+}
+
+
+void
+hatch_activity_detach(hatch_activity_t *activity)
+{
+    hatch_file_close(&activity->file);
+}
+
+
+int
+hatch_activity_intact(const hatch_activity_t *activity)
+{
+    return hatch_file_intact(&activity->file, &hatch_activity_kind);
+}
+
+
+static uint64_t
+hatch_activity_word(uint64_t generation, uint64_t value)
+{
+    return generation << HATCH_ACTIVITY_VALUE_BITS
+           | (value & HATCH_ACTIVITY_VALUE_MASK);
+}
+
+
+/* The value of a word if it was written for this generation, else 0. */
+static uint64_t
+hatch_activity_value(uint64_t word, uint64_t generation)
+{
+    if (((word >> HATCH_ACTIVITY_VALUE_BITS) ^ generation)
+        << HATCH_ACTIVITY_VALUE_BITS)
+    {
+        return 0;
+    }
+
+    return word & HATCH_ACTIVITY_VALUE_MASK;
+}
+
+
+void
+hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation, uint64_t now)
+{
+    int        tries;
+    uint64_t  *word, old, last;
+
+    if (slot >= activity->file.slots) {
+        return;
+    }
+
+    word = &activity->slots[slot].last_request;
+    old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+
+    for (tries = 0; tries < HATCH_ACTIVITY_TRIES; tries++) {
+        last = hatch_activity_value(old, generation);
+
+        if (last != 0 && now < last + HATCH_ACTIVITY_FRESH) {
+            return;
+        }
+
+        if (__atomic_compare_exchange_n(word, &old,
+                                        hatch_activity_word(generation, now),
+                                        0, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST))
+        {
+            return;
+        }
+    }
+}
+
+
+void
+hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation)
+{
+    int        tries;
+    uint64_t  *word, old, count;
+
+    if (slot >= activity->file.slots) {
+        return;
+    }
+
+    word = &activity->slots[slot].requests;
+    old = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+    for (tries = 0; tries < HATCH_ACTIVITY_TRIES; tries++) {
+        count = hatch_activity_value(old, generation);
+
+        if (__atomic_compare_exchange_n(word, &old,
+                                        hatch_activity_word(generation,
+                                                            count + 1),
+                                        0, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+        {
+            return;
+        }
+    }
+}
+
+
+uint64_t
+hatch_activity_last(const hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation)
+{
+    if (slot >= activity->file.slots) {
+        return 0;
+    }
+
+    return hatch_activity_value(
+                     __atomic_load_n(&activity->slots[slot].last_request,
+                                     __ATOMIC_SEQ_CST),
+                     generation);
+}
+
+
+uint64_t
+hatch_activity_requests(const hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation)
+{
+    if (slot >= activity->file.slots) {
+        return 0;
+    }
+
+    return hatch_activity_value(
+                     __atomic_load_n(&activity->slots[slot].requests,
+                                     __ATOMIC_RELAXED),
+                     generation);
+}

@@ -1,0 +1,90 @@
+/*
+ * zone.activity: what nginx tells the agent about the VMs' use, in a mapped
+ * file beside the zone.
+ *
+ * Ownership: the nginx master creates it before it forks workers, and the
+ * workers (all of them, of old and new cycles) write it.  The agent and
+ * hatch-zone attach read-only.  There is one slot for each slot of the zone.
+ *
+ * A slot of the zone can change hands while a worker still holds the VM that
+ * was in it.  So every word carries the low bits of the generation for which
+ * it was written, beside its value, and is read only for that generation: a
+ * stamp of the old VM is never taken for one of the new.  A stamp for the old
+ * VM that comes last may hide one for the new VM; its reader then knows no
+ * last request and counts idle time from the VM's last change of state, which
+ * was just now.
+ */
+
+#ifndef HATCH_ACTIVITY_H_INCLUDED
+#define HATCH_ACTIVITY_H_INCLUDED
+
+#include <stdint.h>
+
+#include "hatch_file.h"
+
+
+#define HATCH_ACTIVITY_MAGIC    0x4356544348435448ull   /* "HTCHCTVC" */
+#define HATCH_ACTIVITY_VERSION  1
+#define HATCH_ACTIVITY_SUFFIX   ".activity"
+
+/* A request within this time of the last stamp need not stamp again, ms. */
+#define HATCH_ACTIVITY_FRESH    100
+
+
+/* A word: 20 bits of generation above 44 bits of value (557 years in ms). */
+#define HATCH_ACTIVITY_VALUE_BITS  44
+#define HATCH_ACTIVITY_VALUE_MASK  ((1ull << HATCH_ACTIVITY_VALUE_BITS) - 1)
+
+
+typedef struct {
+    uint64_t  last_request;     /* word: CLOCK_BOOTTIME ms */
+    uint64_t  requests;         /* word: requests proxied or held */
+    uint64_t  reserved[6];
+} hatch_activity_slot_t;
+
+_Static_assert(sizeof(hatch_activity_slot_t) == 64, "a cache line");
+
+
+typedef struct {
+    hatch_file_t            file;
+    hatch_activity_slot_t  *slots;
+} hatch_activity_t;
+
+
+/*
+ * The nginx master: opens the file at path, or puts a new one there if it is
+ * absent, unusable or has another number of slots.
+ */
+int hatch_activity_own(hatch_activity_t *activity, const char *path,
+    uint32_t slots, uid_t uid, gid_t gid, hatch_err_t *err);
+
+/* A reader: the agent, hatch-zone. */
+int hatch_activity_attach(hatch_activity_t *activity, const char *path,
+    uint32_t min_slots, hatch_err_t *err);
+
+void hatch_activity_detach(hatch_activity_t *activity);
+
+/* 1 while the mapping is an activity file. */
+int hatch_activity_intact(const hatch_activity_t *activity);
+
+/*
+ * A worker: the VM of this generation in this slot was used now.  The store
+ * is seq_cst: it is the module's half of the sleep handshake, and the caller
+ * reads the VM's state after it.
+ */
+void hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation, uint64_t now);
+
+/* A worker: one more request for that VM. */
+void hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation);
+
+/* When the VM was last used, seq_cst; 0 if not since it has the slot. */
+uint64_t hatch_activity_last(const hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation);
+
+/* Requests for the VM since it has the slot. */
+uint64_t hatch_activity_requests(const hatch_activity_t *activity,
+    uint32_t slot, uint64_t generation);
+
+#endif /* HATCH_ACTIVITY_H_INCLUDED */

@@ -1,0 +1,60 @@
+/*
+ * hatch_err: what went wrong, for code that cannot log.
+ *
+ * A function that takes a hatch_err_t returns 0 on success and leaves the
+ * struct untouched, or returns a negative hatch_err_code_t and fills it.  The
+ * text is one line without a period, fit for a log or an API answer.  Nobody
+ * logs and returns: the caller at the edge (main, a directive, a handler)
+ * decides where the text goes.
+ */
+
+#ifndef HATCH_ERR_H_INCLUDED
+#define HATCH_ERR_H_INCLUDED
+
+#include <stdarg.h>
+
+
+typedef enum {
+    HATCH_OK = 0,
+    HATCH_ERR_SYSTEM = -1,      /* a system call failed; text has its errno */
+    HATCH_ERR_ABSENT = -2,      /* the file is not there (yet) */
+    HATCH_ERR_DENIED = -3,      /* no permission */
+    HATCH_ERR_EMPTY = -4,       /* a file of no bytes */
+    HATCH_ERR_TRUNCATED = -5,   /* shorter than its header says */
+    HATCH_ERR_FOREIGN = -6,     /* not a file of ours */
+    HATCH_ERR_VERSION = -7,     /* written by another version of Hatch */
+    HATCH_ERR_LAYOUT = -8,      /* written by a build with another layout */
+    HATCH_ERR_SLOTS = -9,       /* fewer slots than asked for */
+    HATCH_ERR_BUSY = -10,       /* somebody else owns it, or it would wait */
+    HATCH_ERR_CORRUPT = -11,    /* its content contradicts itself */
+    HATCH_ERR_FULL = -12,       /* no room left */
+    HATCH_ERR_EXISTS = -13,     /* the name is taken */
+    HATCH_ERR_NOT_FOUND = -14,  /* no such record */
+    HATCH_ERR_INVALID = -15,    /* the caller's input breaks a rule */
+    HATCH_ERR_CONFLICT = -16,   /* not possible in the present state */
+    HATCH_ERR_UNAVAILABLE = -17,/* a peer that is needed does not answer */
+    HATCH_ERR_LIBVIRT = -18,    /* libvirt refused; text says what it said */
+    HATCH_ERR_TIMEOUT = -19     /* the deadline passed */
+} hatch_err_code_t;
+
+
+typedef struct {
+    hatch_err_code_t  code;
+    char              text[256];
+} hatch_err_t;
+
+
+/* Fills err (which may be NULL) and returns code. */
+int hatch_err_set(hatch_err_t *err, hatch_err_code_t code,
+    const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * The same with ": strerror(errnum)" at the end.  ENOENT, EACCES and EPERM
+ * become HATCH_ERR_ABSENT and HATCH_ERR_DENIED, ENOSPC HATCH_ERR_FULL, all
+ * others HATCH_ERR_SYSTEM.
+ */
+int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif /* HATCH_ERR_H_INCLUDED */

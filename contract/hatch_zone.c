@@ -1,0 +1,273 @@
+/* Reading the zone; the theory is in hatch_zone.h. */
+
+#include "hatch_zone_private.h"
+#include "hatch_latch.h"
+
+#include <string.h>
+
+
+/* How often a miss in a moving index is looked up again before all slots. */
+#define HATCH_ZONE_INDEX_TRIES  4
+
+
+static uint32_t
+hatch_zone_buckets(uint32_t slots)
+{
+    uint32_t  buckets = 2;
+
+    while (buckets < slots * 2) {
+        buckets <<= 1;
+    }
+
+    return buckets;
+}
+
+
+static size_t
+hatch_zone_size(uint32_t slots)
+{
+    return HATCH_ZONE_SLOTS_OFFSET
+           + (size_t) slots * sizeof(hatch_zone_slot_t)
+           + (size_t) hatch_zone_buckets(slots) * sizeof(uint32_t);
+}
+
+
+static uint32_t
+hatch_zone_layout_word(void)
+{
+    const uint32_t  numbers[] = {
+        sizeof(hatch_zone_head_t),
+        offsetof(hatch_zone_head_t, heartbeat),
+        offsetof(hatch_zone_head_t, published),
+        offsetof(hatch_zone_head_t, libvirt_since),
+        offsetof(hatch_zone_head_t, libvirt),
+        offsetof(hatch_zone_head_t, generation),
+        offsetof(hatch_zone_head_t, index_seq),
+        offsetof(hatch_zone_head_t, vm_count),
+        offsetof(hatch_zone_head_t, counts_seq),
+        offsetof(hatch_zone_head_t, counts),
+        sizeof(hatch_zone_counts_t),
+        sizeof(hatch_zone_slot_t),
+        offsetof(hatch_zone_slot_t, seq),
+        offsetof(hatch_zone_slot_t, vm),
+        sizeof(hatch_zone_vm_t),
+        offsetof(hatch_zone_vm_t, created),
+        offsetof(hatch_zone_vm_t, state_since),
+        offsetof(hatch_zone_vm_t, id),
+        offsetof(hatch_zone_vm_t, name),
+        offsetof(hatch_zone_vm_t, address),
+        offsetof(hatch_zone_vm_t, family),
+        offsetof(hatch_zone_vm_t, memory),
+        HATCH_ZONE_SLOTS_OFFSET,
+        HATCH_STATE_MAX
+    };
+
+    return hatch_file_layout(numbers, sizeof(numbers) / sizeof(numbers[0]));
+}
+
+
+const hatch_file_kind_t  hatch_zone_kind = {
+    "zone", HATCH_ZONE_MAGIC, HATCH_ZONE_VERSION, hatch_zone_layout_word,
+    hatch_zone_size
+};
+
+
+void
+hatch_zone_layout(hatch_zone_t *zone)
+{
+    char  *base = zone->file.base;
+
+    zone->head = zone->file.base;
+    zone->slots = (hatch_zone_slot_t *) (base + HATCH_ZONE_SLOTS_OFFSET);
+    zone->index = (uint32_t *) (zone->slots + zone->file.slots);
+    zone->mask = hatch_zone_buckets(zone->file.slots) - 1;
+}
+
+
+int
+hatch_zone_attach(hatch_zone_t *zone, const char *path, uint32_t min_slots,
+    hatch_err_t *err)
+{
+    int  rc;
+
+    rc = hatch_file_open(&zone->file, &hatch_zone_kind, path, 0, min_slots,
+                         err);
+    if (rc == 0) {
+        hatch_zone_layout(zone);
+    }
+
+    return rc;
+}
+
+
+void
+hatch_zone_detach(hatch_zone_t *zone)
+{
+    hatch_file_close(&zone->file);
+    zone->head = NULL;
+}
+
+
+int
+hatch_zone_intact(const hatch_zone_t *zone)
+{
+    return hatch_file_intact(&zone->file, &hatch_zone_kind);
+}
+
+
+int
+hatch_zone_published(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->published, __ATOMIC_ACQUIRE) != 0;
+}
+
+
+uint32_t
+hatch_zone_vm_count(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->vm_count, __ATOMIC_RELAXED);
+}
+
+
+int
+hatch_zone_counts(const hatch_zone_t *zone, hatch_zone_counts_t *counts)
+{
+    return hatch_latch_read(&zone->head->counts_seq, zone->head->counts,
+                            counts, sizeof(*counts)) == 0 ? 0 : HATCH_ERR_BUSY;
+}
+
+
+hatch_state_t
+hatch_zone_state(const hatch_zone_t *zone, uint32_t slot)
+{
+    uint32_t  state;
+
+    if (slot >= zone->file.slots) {
+        return HATCH_STATE_NONE;
+    }
+
+    state = __atomic_load_n(&zone->slots[slot].state, __ATOMIC_SEQ_CST);
+
+    /* a number that no agent writes: the file is damaged */
+    return state < HATCH_STATE_MAX ? (hatch_state_t) state : HATCH_STATE_ERROR;
+}
+
+
+int
+hatch_zone_read(const hatch_zone_t *zone, uint32_t slot, hatch_zone_vm_t *vm)
+{
+    const hatch_zone_slot_t  *s;
+
+    if (hatch_zone_state(zone, slot) == HATCH_STATE_NONE) {
+        return HATCH_ERR_NOT_FOUND;
+    }
+
+    s = &zone->slots[slot];
+
+    if (hatch_latch_read(&s->seq, s->vm, vm, sizeof(*vm)) != 0) {
+        return HATCH_ERR_BUSY;
+    }
+
+    /* nothing in the file is trusted to be terminated */
+    vm->id[HATCH_ID_SIZE - 1] = '\0';
+    vm->name[HATCH_NAME_SIZE - 1] = '\0';
+
+    return vm->id[0] != '\0' ? 0 : HATCH_ERR_NOT_FOUND;
+}
+
+
+uint32_t
+hatch_zone_bucket(const hatch_zone_t *zone, const char *id)
+{
+    size_t    i;
+    uint32_t  hash = 2166136261u;
+
+    for (i = 0; i < HATCH_ID_SIZE && id[i] != '\0'; i++) {
+        hash = (hash ^ (unsigned char) id[i]) * 16777619u;
+    }
+
+    /* FNV's low bits depend on little; fold the high ones in */
+    return (hash ^ (hash >> 15)) & zone->mask;
+}
+
+
+static int
+hatch_zone_probe(const hatch_zone_t *zone, const char *id, uint32_t *slot,
+    hatch_zone_vm_t *vm)
+{
+    int       rc;
+    uint32_t  bucket, n, entry;
+
+    bucket = hatch_zone_bucket(zone, id);
+
+    for (n = 0; n <= zone->mask; n++) {
+        entry = __atomic_load_n(&zone->index[bucket], __ATOMIC_ACQUIRE);
+
+        if (entry == 0) {
+            break;
+        }
+
+        rc = hatch_zone_read(zone, entry - 1, vm);
+
+        if (rc == HATCH_ERR_BUSY) {
+            return rc;
+        }
+
+        if (rc == 0 && strcmp(vm->id, id) == 0) {
+            *slot = entry - 1;
+            return 0;
+        }
+
+        bucket = (bucket + 1) & zone->mask;
+    }
+
+    return HATCH_ERR_NOT_FOUND;
+}
+
+
+/* The slow way, for an index that its writer left half changed. */
+static int
+hatch_zone_search(const hatch_zone_t *zone, const char *id, uint32_t *slot,
+    hatch_zone_vm_t *vm)
+{
+    uint32_t  n;
+
+    for (n = 0; n < zone->file.slots; n++) {
+        if (hatch_zone_read(zone, n, vm) == 0 && strcmp(vm->id, id) == 0) {
+            *slot = n;
+            return 0;
+        }
+    }
+
+    return HATCH_ERR_NOT_FOUND;
+}
+
+
+int
+hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
+    hatch_zone_vm_t *vm)
+{
+    int       rc, tries;
+    uint32_t  seq;
+
+    for (tries = 0; tries < HATCH_ZONE_INDEX_TRIES; tries++) {
+        seq = __atomic_load_n(&zone->head->index_seq, __ATOMIC_ACQUIRE);
+
+        rc = hatch_zone_probe(zone, id, slot, vm);
+
+        if (rc != HATCH_ERR_NOT_FOUND) {
+            return rc;
+        }
+
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+
+        if ((seq & 1) == 0
+            && __atomic_load_n(&zone->head->index_seq, __ATOMIC_RELAXED)
+               == seq)
+        {
+            return HATCH_ERR_NOT_FOUND;
+        }
+    }
+
+    return hatch_zone_search(zone, id, slot, vm);
+}

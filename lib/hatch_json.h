@@ -1,0 +1,60 @@
+/*
+ * Strict reading of a JSON object (API bodies, the configuration file), on
+ * top of json-c: what json-c lets pass and we do not is duplicate keys, NUL
+ * bytes and text after the object.
+ *
+ * Fields are declared in a table; the check against it comes before anything
+ * acts on a value.  Each error text names the field, the value where that
+ * helps, and the rule.
+ */
+
+#ifndef HATCH_JSON_H_INCLUDED
+#define HATCH_JSON_H_INCLUDED
+
+#include <json-c/json.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hatch_err.h"
+
+
+#define HATCH_JSON_DEPTH  16    /* objects and arrays inside each other */
+
+
+typedef enum {
+    HATCH_JSON_BOOLEAN,
+    HATCH_JSON_INTEGER,         /* min and max are its bounds */
+    HATCH_JSON_STRING           /* min and max bound its length in bytes */
+} hatch_json_type_t;
+
+
+typedef struct {
+    const char         *name;   /* NULL ends the table */
+    hatch_json_type_t   type;
+    int                 required;
+    int64_t             min;
+    int64_t             max;
+} hatch_json_field_t;
+
+
+/*
+ * Parses exactly one object of at most len bytes of UTF-8.  On success the
+ * caller owns *object (json_object_put()).  HATCH_ERR_INVALID otherwise.
+ */
+int hatch_json_parse(const char *text, size_t len, json_object **object,
+    hatch_err_t *err);
+
+/* Checks an object against a table.  HATCH_ERR_INVALID on a broken rule. */
+int hatch_json_check(json_object *object, const hatch_json_field_t *fields,
+    hatch_err_t *err);
+
+/* The value of a field, or the default if it was not given. */
+int64_t hatch_json_integer(json_object *object, const char *name,
+    int64_t otherwise);
+int hatch_json_boolean(json_object *object, const char *name, int otherwise);
+
+/* Valid as long as the object is. */
+const char *hatch_json_string(json_object *object, const char *name,
+    const char *otherwise);
+
+#endif /* HATCH_JSON_H_INCLUDED */

@@ -1,0 +1,602 @@
+/* The route store: opening and reading.  The theory is in the header. */
+
+#define _GNU_SOURCE
+
+#include "hatch_route_store_private.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+int
+hatch_store_error(const hatch_store_t *store, int rc, const char *doing,
+    hatch_err_t *err)
+{
+    switch (rc) {
+
+    case MDB_MAP_FULL:
+        return hatch_err_set(err, HATCH_ERR_FULL, "route store \"%s\" is "
+                             "full; raise \"size\" of hatch_route_store",
+                             store->dir);
+
+    case MDB_MAP_RESIZED:
+        return hatch_err_set(err, HATCH_ERR_UNAVAILABLE, "route store \"%s\" "
+                             "has grown", store->dir);
+
+    case MDB_NOTFOUND:
+        return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no such route");
+
+    case MDB_INVALID:
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_PANIC:
+        return hatch_err_set(err, HATCH_ERR_CORRUPT, "%s route store \"%s\": "
+                             "%s; restore it from a copy or move it away",
+                             doing, store->dir, mdb_strerror(rc));
+
+    case MDB_VERSION_MISMATCH:
+        return hatch_err_set(err, HATCH_ERR_VERSION, "%s route store \"%s\": "
+                             "%s", doing, store->dir, mdb_strerror(rc));
+    }
+
+    if (rc > 0) {
+        return hatch_err_errno(err, rc, "%s route store \"%s\"", doing,
+                               store->dir);
+    }
+
+    return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s route store \"%s\": %s",
+                         doing, store->dir, mdb_strerror(rc));
+}
+
+
+MDB_val
+hatch_store_key(const char *s, size_t len)
+{
+    MDB_val  key;
+
+    key.mv_size = len;
+    key.mv_data = (void *) s;
+
+    return key;
+}
+
+
+int
+hatch_store_unpack(const hatch_store_t *store, const MDB_val *subdomain,
+    const MDB_val *value, hatch_route_t *route, hatch_err_t *err)
+{
+    hatch_store_record_t  record;
+
+    if (value->mv_size != sizeof(record) || subdomain->mv_size == 0
+        || subdomain->mv_size > HATCH_LABEL_MAX)
+    {
+        goto corrupt;
+    }
+
+    /* LMDB does not align values */
+    memcpy(&record, value->mv_data, sizeof(record));
+
+    if (record.target_port == 0
+        || memchr(record.id, '\0', HATCH_ID_SIZE) == NULL
+        || memchr(record.vm, '\0', HATCH_ID_SIZE) == NULL)
+    {
+        goto corrupt;
+    }
+
+    memcpy(route->id, record.id, HATCH_ID_SIZE);
+    memcpy(route->vm, record.vm, HATCH_ID_SIZE);
+    memcpy(route->subdomain, subdomain->mv_data, subdomain->mv_size);
+    route->subdomain[subdomain->mv_size] = '\0';
+    route->target_port = record.target_port;
+    route->auto_wake = record.auto_wake != 0;
+    route->created = record.created;
+    route->updated = record.updated;
+
+    return 0;
+
+corrupt:
+
+    return hatch_err_set(err, HATCH_ERR_CORRUPT, "route store \"%s\" holds a "
+                         "record that is not a route", store->dir);
+}
+
+
+/* Root opens the store on behalf of the directory's owner. */
+static void
+hatch_store_give(const char *dir)
+{
+    int          i;
+    char         path[PATH_MAX];
+    struct stat  st;
+
+    static const char *const  files[] = { "data.mdb", "lock.mdb" };
+
+    if (geteuid() != 0 || stat(dir, &st) == -1 || st.st_uid == 0) {
+        return;
+    }
+
+    for (i = 0; i < 2; i++) {
+        if (snprintf(path, sizeof(path), "%s/%s", dir, files[i])
+            < (int) sizeof(path))
+        {
+            (void) !lchown(path, st.st_uid, st.st_gid);
+        }
+    }
+}
+
+
+static int
+hatch_store_open_dbs(hatch_store_t *store, MDB_txn *txn, unsigned create,
+    hatch_err_t *err)
+{
+    int       rc;
+    MDB_dbi   meta;
+    MDB_val   key, value;
+    uint32_t  schema = HATCH_STORE_SCHEMA;
+
+    key = hatch_store_key("schema", 6);
+
+    rc = mdb_dbi_open(txn, "meta", create, &meta);
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot open", err);
+    }
+
+    rc = mdb_get(txn, meta, &key, &value);
+
+    if (rc == MDB_NOTFOUND && create) {
+        value.mv_size = sizeof(schema);
+        value.mv_data = &schema;
+        rc = mdb_put(txn, meta, &key, &value, 0);
+
+    } else if (rc == 0) {
+        if (value.mv_size == sizeof(schema)) {
+            memcpy(&schema, value.mv_data, sizeof(schema));
+        }
+
+        if (value.mv_size != sizeof(schema) || schema != HATCH_STORE_SCHEMA) {
+            return hatch_err_set(err, HATCH_ERR_VERSION, "route store \"%s\" "
+                                 "has schema %u, this build speaks %u",
+                                 store->dir, (unsigned) schema,
+                                 (unsigned) HATCH_STORE_SCHEMA);
+        }
+    }
+
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "routes", create, &store->routes);
+    }
+
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "ids", create, &store->ids);
+    }
+
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "vms", create | MDB_DUPSORT, &store->vms);
+    }
+
+    return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot open", err);
+}
+
+
+/* Opens the databases; a write transaction only where they are not there. */
+static int
+hatch_store_setup(hatch_store_t *store, int may_create, hatch_err_t *err)
+{
+    int       rc;
+    MDB_txn  *txn;
+
+    rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    rc = hatch_store_open_dbs(store, txn, 0, err);
+
+    if (rc == 0) {
+        /* keeps the handles for the whole process */
+        rc = mdb_txn_commit(txn);
+        return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    mdb_txn_abort(txn);
+
+    if (rc != HATCH_ERR_NOT_FOUND || !may_create) {
+        return rc;
+    }
+
+    rc = mdb_txn_begin(store->env, NULL, 0, &txn);
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot write", err);
+    }
+
+    rc = hatch_store_open_dbs(store, txn, MDB_CREATE, err);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+
+    rc = mdb_txn_commit(txn);
+
+    return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot write", err);
+}
+
+
+static int
+hatch_store_open_env(hatch_store_t *store, const char *dir, size_t size,
+    hatch_err_t *err)
+{
+    int  rc, dead;
+
+    rc = mdb_env_create(&store->env);
+
+    if (rc == 0) {
+        rc = mdb_env_set_maxdbs(store->env, 8);
+    }
+
+    if (rc == 0) {
+        rc = mdb_env_set_maxreaders(store->env, HATCH_STORE_READERS);
+    }
+
+    if (rc == 0 && size != 0) {
+        rc = mdb_env_set_mapsize(store->env, size);
+    }
+
+    if (rc == 0) {
+        rc = mdb_env_open(store->env, dir, MDB_NOTLS, 0600);
+    }
+
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot open", err);
+    }
+
+    hatch_store_give(dir);
+
+    /* slots of readers that were killed keep old pages from being reused */
+    (void) mdb_reader_check(store->env, &dead);
+
+    rc = hatch_store_setup(store, size != 0, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->reader);
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    mdb_txn_reset(store->reader);
+
+    return 0;
+}
+
+
+int
+hatch_store_open(hatch_store_t **ret, const char *dir, size_t size,
+    hatch_err_t *err)
+{
+    int             rc;
+    char            path[PATH_MAX];
+    hatch_store_t  *store;
+
+    if (size == 0) {
+        (void) snprintf(path, sizeof(path), "%s/data.mdb", dir);
+
+        if (access(path, F_OK) == -1) {
+            return hatch_err_errno(err, errno, "no route store in \"%s\"",
+                                   dir);
+        }
+    }
+
+    store = calloc(1, sizeof(*store));
+    if (store == NULL) {
+        return hatch_err_errno(err, errno, "cannot open route store");
+    }
+
+    (void) snprintf(store->dir, sizeof(store->dir), "%s", dir);
+
+    rc = hatch_store_open_env(store, dir, size, err);
+
+    if (rc != 0) {
+        hatch_store_close(store);
+        return rc;
+    }
+
+    *ret = store;
+
+    return 0;
+}
+
+
+void
+hatch_store_close(hatch_store_t *store)
+{
+    if (store == NULL) {
+        return;
+    }
+
+    if (store->reader != NULL) {
+        mdb_txn_abort(store->reader);
+    }
+
+    if (store->env != NULL) {
+        mdb_env_close(store->env);
+    }
+
+    free(store);
+}
+
+
+int
+hatch_store_remap(hatch_store_t *store, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = mdb_env_set_mapsize(store->env, 0);
+
+    return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot map", err);
+}
+
+
+/* Begins a look-up: the snapshot of this moment. */
+static int
+hatch_store_renew(hatch_store_t *store, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = mdb_txn_renew(store->reader);
+
+    return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot read", err);
+}
+
+
+int
+hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
+    hatch_route_t *route, hatch_err_t *err)
+{
+    int      rc;
+    MDB_val  key, value;
+
+    rc = hatch_store_renew(store, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    key = hatch_store_key(subdomain, len);
+    rc = mdb_get(store->reader, store->routes, &key, &value);
+
+    if (rc == 0) {
+        rc = hatch_store_unpack(store, &key, &value, route, err);
+
+    } else {
+        rc = hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    mdb_txn_reset(store->reader);
+
+    return rc;
+}
+
+
+int
+hatch_store_find(const hatch_store_t *store, MDB_txn *txn, const char *id,
+    hatch_route_t *route, hatch_err_t *err)
+{
+    int      rc;
+    MDB_val  key, subdomain, value;
+
+    key = hatch_store_key(id, strlen(id));
+
+    rc = mdb_get(txn, store->ids, &key, &subdomain);
+
+    if (rc == 0) {
+        rc = mdb_get(txn, store->routes, &subdomain, &value);
+    }
+
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    return hatch_store_unpack(store, &subdomain, &value, route, err);
+}
+
+
+int
+hatch_store_get(hatch_store_t *store, const char *id, hatch_route_t *route,
+    hatch_err_t *err)
+{
+    int  rc;
+
+    rc = hatch_store_renew(store, err);
+
+    if (rc == 0) {
+        rc = hatch_store_find(store, store->reader, id, route, err);
+        mdb_txn_reset(store->reader);
+    }
+
+    return rc;
+}
+
+
+int
+hatch_store_count(hatch_store_t *store, uint64_t *count, hatch_err_t *err)
+{
+    int       rc;
+    MDB_stat  stat;
+
+    rc = hatch_store_renew(store, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = mdb_stat(store->reader, store->routes, &stat);
+    mdb_txn_reset(store->reader);
+
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    *count = stat.ms_entries;
+
+    return 0;
+}
+
+
+/* Moves to the first entry to list and sets id to its route id. */
+static int
+hatch_store_seek(MDB_cursor *cursor, const char *vm, const char *after,
+    MDB_val *id)
+{
+    int      rc;
+    MDB_val  key, value;
+
+    if (vm == NULL) {
+        if (after == NULL) {
+            return mdb_cursor_get(cursor, id, &value, MDB_FIRST);
+        }
+
+        *id = hatch_store_key(after, strlen(after));
+        rc = mdb_cursor_get(cursor, id, &value, MDB_SET_RANGE);
+
+    } else {
+        key = hatch_store_key(vm, strlen(vm));
+
+        if (after == NULL) {
+            return mdb_cursor_get(cursor, &key, id, MDB_SET_KEY);
+        }
+
+        *id = hatch_store_key(after, strlen(after));
+        rc = mdb_cursor_get(cursor, &key, id, MDB_GET_BOTH_RANGE);
+    }
+
+    if (rc == 0 && id->mv_size == strlen(after)
+        && memcmp(id->mv_data, after, id->mv_size) == 0)
+    {
+        rc = vm == NULL ? mdb_cursor_get(cursor, id, &value, MDB_NEXT)
+                        : mdb_cursor_get(cursor, &key, id, MDB_NEXT_DUP);
+    }
+
+    return rc;
+}
+
+
+static int
+hatch_store_list_txn(hatch_store_t *store, MDB_cursor *cursor,
+    const char *vm, const char *after, hatch_route_t *routes, unsigned limit,
+    unsigned *n, int *more, hatch_err_t *err)
+{
+    int      rc;
+    char     id[HATCH_ID_SIZE];
+    MDB_val  val, other;
+
+    *n = 0;
+    *more = 0;
+
+    rc = hatch_store_seek(cursor, vm, after, &val);
+
+    while (rc == 0) {
+        if (*n == limit) {
+            *more = 1;
+            return 0;
+        }
+
+        if (val.mv_size >= sizeof(id)) {
+            return hatch_err_set(err, HATCH_ERR_CORRUPT, "route store \"%s\" "
+                                 "holds a key that is not an id", store->dir);
+        }
+
+        memcpy(id, val.mv_data, val.mv_size);
+        id[val.mv_size] = '\0';
+
+        rc = hatch_store_find(store, mdb_cursor_txn(cursor), id, &routes[*n],
+                              err);
+        if (rc != 0) {
+            return rc;
+        }
+
+        (*n)++;
+
+        rc = vm == NULL ? mdb_cursor_get(cursor, &val, &other, MDB_NEXT)
+                        : mdb_cursor_get(cursor, &other, &val, MDB_NEXT_DUP);
+    }
+
+    return rc == MDB_NOTFOUND ? 0
+                              : hatch_store_error(store, rc, "cannot read",
+                                                  err);
+}
+
+
+int
+hatch_store_list(hatch_store_t *store, const char *vm, const char *after,
+    hatch_route_t *routes, unsigned limit, unsigned *n, int *more,
+    hatch_err_t *err)
+{
+    int          rc;
+    MDB_cursor  *cursor;
+
+    rc = hatch_store_renew(store, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = mdb_cursor_open(store->reader, vm == NULL ? store->ids : store->vms,
+                         &cursor);
+
+    if (rc == 0) {
+        rc = hatch_store_list_txn(store, cursor, vm, after, routes, limit, n,
+                                  more, err);
+        mdb_cursor_close(cursor);
+
+    } else {
+        rc = hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    mdb_txn_reset(store->reader);
+
+    return rc;
+}
+
+
+int
+hatch_store_each_vm(hatch_store_t *store,
+    int (*each)(void *ctx, const char *vm), void *ctx, hatch_err_t *err)
+{
+    int          rc;
+    char         vm[HATCH_ID_SIZE];
+    MDB_val      key, value;
+    MDB_cursor  *cursor;
+
+    rc = hatch_store_renew(store, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = mdb_cursor_open(store->reader, store->vms, &cursor);
+
+    if (rc == 0) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+
+        while (rc == 0) {
+            if (key.mv_size < sizeof(vm)) {
+                memcpy(vm, key.mv_data, key.mv_size);
+                vm[key.mv_size] = '\0';
+
+                if (each(ctx, vm) != 0) {
+                    break;
+                }
+            }
+
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT_NODUP);
+        }
+
+        mdb_cursor_close(cursor);
+    }
+
+    mdb_txn_reset(store->reader);
+
+    return rc == 0 || rc == MDB_NOTFOUND
+           ? 0 : hatch_store_error(store, rc, "cannot read", err);
+}

@@ -1,0 +1,339 @@
+
+#include "ngx_hatch_store.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/wait.h>
+
+
+/* How long after a failed opening it is tried again, ms. */
+#define NGX_HATCH_STORE_RETRY  1000
+
+
+static ngx_int_t ngx_hatch_store_make_dir(ngx_conf_t *cf,
+    ngx_hatch_store_t *hs, ngx_uid_t uid, ngx_gid_t gid);
+static void ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
+    ngx_gid_t gid, int fd);
+static void ngx_hatch_store_worker_user(ngx_conf_t *cf, ngx_uid_t *uid,
+    ngx_gid_t *gid);
+static ngx_int_t ngx_hatch_store_open(ngx_hatch_store_t *hs);
+static void ngx_hatch_store_cleanup(void *data);
+
+
+/* The stores that this process has open, of all its cycles. */
+
+static ngx_queue_t  ngx_hatch_stores;
+
+
+ngx_int_t
+ngx_hatch_store_check(ngx_conf_t *cf, ngx_hatch_store_t *hs)
+{
+    int          fd[2];
+    pid_t        pid;
+    ssize_t      n;
+    ngx_uid_t    uid;
+    ngx_gid_t    gid;
+    hatch_err_t  err;
+
+    ngx_hatch_store_worker_user(cf, &uid, &gid);
+
+    if (ngx_hatch_store_make_dir(cf, hs, uid, gid) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /*
+     * A process of its own: it has a worker's rights, not ours, and the LMDB
+     * handles of this process, which may serve requests, stay untouched.
+     */
+
+    if (pipe(fd) == -1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "pipe() failed");
+        return NGX_ERROR;
+    }
+
+    pid = fork();
+
+    if (pid == -1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "fork() failed");
+        (void) close(fd[0]);
+        (void) close(fd[1]);
+        return NGX_ERROR;
+    }
+
+    if (pid == 0) {
+        ngx_hatch_store_check_child(hs, uid, gid, fd[1]);
+    }
+
+    (void) close(fd[1]);
+
+    ngx_memzero(&err, sizeof(hatch_err_t));
+
+    do {
+        n = read(fd[0], &err, sizeof(hatch_err_t));
+    } while (n == -1 && ngx_errno == NGX_EINTR);
+
+    (void) close(fd[0]);
+
+    while (waitpid(pid, NULL, 0) == -1 && ngx_errno == NGX_EINTR) {
+        /* void */
+    }
+
+    if (n != sizeof(hatch_err_t)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"hatch_route_store\": "
+                           "opening \"%V\" ended without an answer", &hs->dir);
+        return NGX_ERROR;
+    }
+
+    if (err.code != 0) {
+        err.text[sizeof(err.text) - 1] = '\0';
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"hatch_route_store\" \"%V\": %s", &hs->dir,
+                           err.text);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
+    ngx_gid_t gid, int fd)
+{
+    ssize_t         n;
+    hatch_err_t     err;
+    hatch_store_t  *store;
+
+    ngx_memzero(&err, sizeof(hatch_err_t));
+
+    if (geteuid() == 0
+        && (setgroups(1, &gid) == -1 || setgid(gid) == -1
+            || setuid(uid) == -1))
+    {
+        (void) hatch_err_errno(&err, ngx_errno, "cannot become uid %ld",
+                               (long) uid);
+
+    } else if (hatch_store_open(&store, (char *) hs->dir.data, hs->size, &err)
+               == 0)
+    {
+        hatch_store_close(store);
+    }
+
+    n = write(fd, &err, sizeof(hatch_err_t));
+
+    _exit(n == sizeof(hatch_err_t) ? 0 : 1);
+}
+
+
+static ngx_int_t
+ngx_hatch_store_make_dir(ngx_conf_t *cf, ngx_hatch_store_t *hs, ngx_uid_t uid,
+    ngx_gid_t gid)
+{
+    ngx_file_info_t  fi;
+
+    if (ngx_create_full_path(hs->dir.data, 0755) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "\"hatch_route_store\": cannot create parent "
+                           "directory of \"%V\"", &hs->dir);
+        return NGX_ERROR;
+    }
+
+    if (ngx_create_dir(hs->dir.data, 0700) == NGX_FILE_ERROR) {
+
+        if (ngx_errno != NGX_EEXIST) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                               "\"hatch_route_store\": cannot create "
+                               "directory \"%V\"", &hs->dir);
+            return NGX_ERROR;
+        }
+
+        /* what is there already keeps its owner */
+
+        if (ngx_file_info(hs->dir.data, &fi) == NGX_FILE_ERROR
+            || !ngx_is_dir(&fi))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"hatch_route_store\": \"%V\" is not a "
+                               "directory", &hs->dir);
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+    }
+
+    if (geteuid() == 0 && chown((char *) hs->dir.data, uid, gid) == -1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "\"hatch_route_store\": chown(\"%V\") failed",
+                           &hs->dir);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The user of the workers.  "user" may stand behind the http block or not at
+ * all; nginx fills its default in only after us.
+ */
+
+static void
+ngx_hatch_store_worker_user(ngx_conf_t *cf, ngx_uid_t *uid, ngx_gid_t *gid)
+{
+    struct group     *grp;
+    struct passwd    *pwd;
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    *uid = ccf->user;
+    *gid = ccf->group;
+
+    if (*uid == (ngx_uid_t) NGX_CONF_UNSET_UINT) {
+        pwd = getpwnam(NGX_USER);
+        *uid = pwd != NULL ? pwd->pw_uid : geteuid();
+
+        grp = getgrnam(NGX_GROUP);
+        *gid = grp != NULL ? grp->gr_gid : getegid();
+    }
+}
+
+
+ngx_int_t
+ngx_hatch_store_init_module(ngx_cycle_t *cycle, ngx_hatch_store_t *hs)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_hatch_store_cleanup;
+    cln->data = hs;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_hatch_store_cleanup(void *data)
+{
+    ngx_hatch_store_t  *hs = data;
+
+    ngx_hatch_opened_t  *opened;
+
+    opened = hs->opened;
+    hs->opened = NULL;
+
+    /* a task under way keeps it: the process is about to exit anyway */
+
+    if (opened == NULL || --opened->refs > 0 || opened->busy) {
+        return;
+    }
+
+    ngx_queue_remove(&opened->queue);
+    hatch_store_close(opened->store);
+    ngx_free(opened->task);
+    ngx_free(opened);
+}
+
+
+hatch_store_t *
+ngx_hatch_store_get(ngx_hatch_store_t *hs)
+{
+    if (hs->opened != NULL) {
+        return hs->opened->store;
+    }
+
+    if (hs->reason.code != 0
+        && (ngx_msec_int_t) (ngx_current_msec - hs->retry) < 0)
+    {
+        return NULL;
+    }
+
+    if (ngx_hatch_store_open(hs) == NGX_OK) {
+        return hs->opened->store;
+    }
+
+    hs->retry = ngx_current_msec + NGX_HATCH_STORE_RETRY;
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0, "hatch: %s",
+                  hs->reason.text);
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_hatch_store_open(ngx_hatch_store_t *hs)
+{
+    ngx_queue_t         *q;
+    ngx_file_info_t      fi;
+    ngx_hatch_opened_t  *opened;
+
+    if (ngx_hatch_stores.next == NULL) {
+        ngx_queue_init(&ngx_hatch_stores);
+    }
+
+    if (ngx_file_info(hs->dir.data, &fi) == NGX_FILE_ERROR) {
+        (void) hatch_err_errno(&hs->reason, ngx_errno,
+                               "cannot open route store \"%s\"",
+                               (char *) hs->dir.data);
+        return NGX_ERROR;
+    }
+
+    for (q = ngx_queue_head(&ngx_hatch_stores);
+         q != ngx_queue_sentinel(&ngx_hatch_stores);
+         q = ngx_queue_next(q))
+    {
+        opened = ngx_queue_data(q, ngx_hatch_opened_t, queue);
+
+        if (opened->dev == fi.st_dev && opened->ino == fi.st_ino) {
+            opened->refs++;
+            hs->opened = opened;
+            return NGX_OK;
+        }
+    }
+
+    opened = ngx_calloc(sizeof(ngx_hatch_opened_t), ngx_cycle->log);
+    if (opened == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (hatch_store_open(&opened->store, (char *) hs->dir.data, hs->size,
+                         &hs->reason)
+        != 0)
+    {
+        ngx_free(opened);
+        return NGX_ERROR;
+    }
+
+    if (ngx_hatch_store_write_init(opened) != NGX_OK) {
+        hatch_store_close(opened->store);
+        ngx_free(opened);
+        return NGX_ERROR;
+    }
+
+    opened->refs = 1;
+    opened->dev = fi.st_dev;
+    opened->ino = fi.st_ino;
+    ngx_queue_insert_tail(&ngx_hatch_stores, &opened->queue);
+
+    hs->opened = opened;
+    hs->reason.code = 0;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_hatch_store_remap(ngx_hatch_store_t *hs)
+{
+    if (hs->opened->busy) {
+        return NGX_AGAIN;
+    }
+
+    return hatch_store_remap(hs->opened->store, &hs->reason) == 0 ? NGX_OK
+                                                                  : NGX_ERROR;
+}

@@ -1,0 +1,128 @@
+
+/*
+ * The route store in an nginx process.  Look-ups run in the event loop (they
+ * neither lock nor wait); writes wait for the disk and for other processes,
+ * so they run in a thread of the thread pool, many in one commit.  Knows
+ * cycles, events and threads, no requests.
+ */
+
+
+#ifndef _NGX_HATCH_STORE_H_INCLUDED_
+#define _NGX_HATCH_STORE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_thread_pool.h>
+
+#include "hatch_route_store.h"
+#include "ngx_hatch_zone.h"
+
+
+typedef struct ngx_hatch_write_s   ngx_hatch_write_t;
+typedef struct ngx_hatch_opened_s  ngx_hatch_opened_t;
+
+
+typedef struct {
+    ngx_str_t               dir;            /* NUL-terminated */
+    size_t                  size;
+    ngx_thread_pool_t      *thread_pool;    /* NULL: nothing here writes */
+
+    ngx_hatch_zone_t       *zone;           /* a new route needs its VM */
+
+    ngx_hatch_opened_t     *opened;         /* NULL: not open */
+    hatch_err_t             reason;         /* why not */
+    ngx_msec_t              retry;          /* next attempt, ngx_current_msec */
+} ngx_hatch_store_t;
+
+
+typedef enum {
+    NGX_HATCH_WRITE_CREATE = 0,
+    NGX_HATCH_WRITE_UPDATE,
+    NGX_HATCH_WRITE_DELETE
+} ngx_hatch_write_op_e;
+
+
+/* One change of a route.  The caller keeps it until done() is called. */
+
+struct ngx_hatch_write_s {
+    ngx_queue_t             queue;
+    ngx_hatch_write_op_e    op;
+
+    /*
+     * create: all fields but times; update and delete: id.  On success the
+     * route as it is now (not for delete).
+     */
+    hatch_route_t           route;
+
+    unsigned                choose:1;       /* create: invent a subdomain */
+    ngx_uint_t              port;           /* update: 0 leaves it */
+    ngx_int_t               auto_wake;      /* update: -1 leaves it */
+
+    int                     rc;             /* 0 or a hatch_err_code_t */
+    hatch_err_t             err;
+
+    void                  (*done)(ngx_hatch_write_t *write);
+    void                   *data;
+};
+
+
+/*
+ * Configuration time: makes the directory, gives it to the workers' user, and
+ * has a child process with that user's rights open the store as a worker will.
+ */
+ngx_int_t ngx_hatch_store_check(ngx_conf_t *cf, ngx_hatch_store_t *hs);
+
+/* Any process: registers the closing with the cycle. */
+ngx_int_t ngx_hatch_store_init_module(ngx_cycle_t *cycle,
+    ngx_hatch_store_t *hs);
+
+/*
+ * The store, opened if need be, or NULL; hs->reason then says why.  Event
+ * loop only; never waits once open.
+ */
+hatch_store_t *ngx_hatch_store_get(ngx_hatch_store_t *hs);
+
+/*
+ * After a read returned HATCH_ERR_UNAVAILABLE: NGX_OK if it may be tried
+ * again now, NGX_AGAIN if a write is under way, NGX_ERROR.
+ */
+ngx_int_t ngx_hatch_store_remap(ngx_hatch_store_t *hs);
+
+/*
+ * Queues a change; done() is called from the event loop, after the change is
+ * on disk and visible to every worker, or with an error.  NGX_ERROR: it was
+ * not queued and done() will not be called.
+ */
+ngx_int_t ngx_hatch_store_write(ngx_hatch_store_t *hs,
+    ngx_hatch_write_t *write);
+
+
+/* --- between ngx_hatch_store.c and ngx_hatch_store_write.c --- */
+
+/*
+ * A store that this process has open.  LMDB must not open one file twice in
+ * a process, and a single-process nginx has two cycles at once when it
+ * reloads: so cycles share it.
+ */
+
+struct ngx_hatch_opened_s {
+    ngx_queue_t             queue;
+    ngx_uint_t              refs;
+    dev_t                   dev;
+    ino_t                   ino;
+    hatch_store_t          *store;
+
+    ngx_queue_t             waiting;        /* of ngx_hatch_write_t */
+    ngx_queue_t             running;        /* those of the task */
+    ngx_thread_task_t      *task;
+    ngx_hatch_zone_map_t   *zone;           /* for the task */
+    unsigned                busy:1;         /* the task is under way */
+};
+
+
+ngx_int_t ngx_hatch_store_write_init(ngx_hatch_opened_t *opened);
+
+
+#endif /* _NGX_HATCH_STORE_H_INCLUDED_ */

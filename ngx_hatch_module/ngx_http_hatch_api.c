@@ -1,0 +1,359 @@
+
+/*
+ * "hatch_api": which endpoint a request asks for, and its body.
+ */
+
+
+#include "ngx_http_hatch_api.h"
+#include "ngx_http_hatch_response.h"
+
+
+/* The id in the path of a request whose body is being read. */
+
+typedef struct {
+    char         id[HATCH_ID_SIZE];
+    unsigned     create:1;
+} ngx_http_hatch_api_body_t;
+
+
+static ngx_int_t ngx_http_hatch_api_dispatch(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_api_routes(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_api_vm_routes(ngx_http_request_t *r,
+    ngx_str_t *id);
+static ngx_int_t ngx_http_hatch_api_one_route(ngx_http_request_t *r,
+    ngx_str_t *id);
+static ngx_int_t ngx_http_hatch_api_no_route(ngx_http_request_t *r,
+    ngx_str_t *id);
+static ngx_int_t ngx_http_hatch_api_read_body(ngx_http_request_t *r,
+    ngx_str_t *id, ngx_uint_t create);
+static void ngx_http_hatch_api_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_api_body(ngx_http_request_t *r,
+    ngx_str_t *body);
+static ngx_int_t ngx_http_hatch_api_run(ngx_http_request_t *r,
+    ngx_http_hatch_api_body_t *ctx);
+
+
+ngx_int_t
+ngx_http_hatch_api_handler(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    if (!ngx_http_hatch_loc_conf(r)->api || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_http_hatch_api_dispatch(r);
+
+    /* DONE: the answer comes later, from the body handler or a write */
+
+    if (rc != NGX_DECLINED && rc != NGX_DONE) {
+        ngx_http_finalize_request(r, rc);
+        return NGX_DONE;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_dispatch(ngx_http_request_t *r)
+{
+    u_char                    *p, *last;
+    ngx_int_t                  rc;
+    ngx_str_t                  id;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    p = r->uri.data;
+    last = p + r->uri.len;
+
+    if (r->uri.len == 7 && ngx_memcmp(p, "/routes", 7) == 0) {
+        return ngx_http_hatch_api_routes(r);
+    }
+
+    if (r->uri.len > 7 && ngx_memcmp(p, "/routes/", 8) == 0) {
+        id.data = p + 8;
+        id.len = last - id.data;
+
+        if (ngx_strlchr(id.data, last, '/') == NULL) {
+            return ngx_http_hatch_api_one_route(r, &id);
+        }
+
+    } else if (r->uri.len > 12 && ngx_memcmp(p, "/vms/", 5) == 0
+               && ngx_memcmp(last - 7, "/routes", 7) == 0)
+    {
+        id.data = p + 5;
+        id.len = last - 7 - id.data;
+
+        if (ngx_strlchr(id.data, last - 7, '/') == NULL) {
+            return ngx_http_hatch_api_vm_routes(r, &id);
+        }
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->handler != NULL) {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND, "not_found",
+                                     "no such endpoint");
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_routes(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
+        return ngx_http_hatch_api_list(r, NULL);
+    }
+
+    return ngx_http_hatch_send_not_allowed(r, "GET, HEAD");
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_vm_routes(ngx_http_request_t *r, ngx_str_t *id)
+{
+    char       vm[HATCH_ID_SIZE];
+    ngx_int_t  rc;
+
+    if (r->method == NGX_HTTP_POST) {
+        return ngx_http_hatch_api_read_body(r, id, 1);
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return ngx_http_hatch_send_not_allowed(r, "GET, HEAD, POST");
+    }
+
+    if (!hatch_id_valid(HATCH_ID_VM, (char *) id->data, id->len)) {
+        return ngx_http_hatch_send_error_f(r, NGX_HTTP_NOT_FOUND,
+                                           "vm_not_found", "no VM \"%V\"", id);
+    }
+
+    (void) ngx_cpystrn((u_char *) vm, id->data, id->len + 1);
+
+    return ngx_http_hatch_api_list(r, vm);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_one_route(ngx_http_request_t *r, ngx_str_t *id)
+{
+    char       route[HATCH_ID_SIZE];
+    ngx_int_t  rc;
+
+    if (r->method == NGX_HTTP_PATCH && id->len != 0) {
+        return ngx_http_hatch_api_read_body(r, id, 0);
+    }
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (id->len == 0) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_path",
+                                         "the path ends without a route id");
+    }
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_DELETE))) {
+        return ngx_http_hatch_send_not_allowed(r, "GET, HEAD, PATCH, DELETE");
+    }
+
+    if (!hatch_id_valid(HATCH_ID_ROUTE, (char *) id->data, id->len)) {
+        return ngx_http_hatch_api_no_route(r, id);
+    }
+
+    (void) ngx_cpystrn((u_char *) route, id->data, id->len + 1);
+
+    if (r->method == NGX_HTTP_DELETE) {
+        return ngx_http_hatch_api_delete(r, route);
+    }
+
+    return ngx_http_hatch_api_get(r, route);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_no_route(ngx_http_request_t *r, ngx_str_t *id)
+{
+    return ngx_http_hatch_send_error_f(r, NGX_HTTP_NOT_FOUND,
+                                       "route_not_found", "no route \"%V\"",
+                                       id);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
+    ngx_uint_t create)
+{
+    ngx_int_t                   rc;
+    ngx_http_hatch_api_body_t  *ctx;
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_body_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->create = create;
+
+    /* an id that cannot be one stays empty, and is 404 once the body is in */
+
+    if (hatch_id_valid(create ? HATCH_ID_VM : HATCH_ID_ROUTE,
+                       (char *) id->data, id->len))
+    {
+        (void) ngx_cpystrn((u_char *) ctx->id, id->data, id->len + 1);
+    }
+
+    ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_hatch_api_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    /* gives back the reference that reading took */
+    ngx_http_finalize_request(r, NGX_DONE);
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_hatch_api_body_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_hatch_api_body_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
+    /* a write event must not run the phases again while a write is decided */
+    r->write_event_handler = ngx_http_request_empty_handler;
+    ngx_http_set_ctx(r, NULL, ngx_http_hatch_module);
+
+    rc = ngx_http_hatch_api_run(r, ctx);
+
+    if (rc != NGX_DONE) {
+        ngx_http_finalize_request(r, rc);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_body_t *ctx)
+{
+    ngx_int_t     rc;
+    ngx_str_t     body;
+    hatch_err_t   err;
+    json_object  *object;
+
+    rc = ngx_http_hatch_api_body(r, &body);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_hatch_send_error_f(r,
+                                           NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                           "payload_too_large",
+                                           "the body is larger than %d bytes",
+                                           NGX_HTTP_HATCH_BODY_MAX);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (hatch_json_parse((char *) body.data, body.len, &object, &err) != 0) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_json", err.text);
+    }
+
+    rc = ctx->create ? ngx_http_hatch_api_create(r, ctx->id, object)
+                     : ngx_http_hatch_api_update(r, ctx->id, object);
+
+    json_object_put(object);
+
+    return rc;
+}
+
+
+/*
+ * The whole body in one piece.  It may be in several buffers, and above
+ * client_body_buffer_size in a file that nginx has just written.
+ */
+
+static ngx_int_t
+ngx_http_hatch_api_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    off_t         len;
+    u_char       *p;
+    size_t        size;
+    ssize_t       n;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    len = 0;
+    ngx_str_null(body);
+
+    if (r->request_body == NULL) {
+        return NGX_OK;
+    }
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        len += ngx_buf_size(cl->buf);
+    }
+
+    if (len > NGX_HTTP_HATCH_BODY_MAX) {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_pnalloc(r->pool, (size_t) len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    body->data = p;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        b = cl->buf;
+        size = (size_t) ngx_buf_size(b);
+
+        if (ngx_buf_in_memory(b)) {
+            p = ngx_cpymem(p, b->pos, size);
+            continue;
+        }
+
+        if (size == 0) {
+            continue;
+        }
+
+        n = ngx_read_file(b->file, p, size, b->file_pos);
+
+        if (n != (ssize_t) size) {
+            return NGX_ERROR;
+        }
+
+        p += n;
+    }
+
+    body->len = p - body->data;
+
+    return NGX_OK;
+}

@@ -1,0 +1,39 @@
+
+/* The route endpoints: between their dispatch and their handlers. */
+
+
+#ifndef _NGX_HTTP_HATCH_API_H_INCLUDED_
+#define _NGX_HTTP_HATCH_API_H_INCLUDED_
+
+
+#include "ngx_http_hatch_module.h"
+
+#include "hatch_json.h"
+
+
+/* A request's body, DESIGN's limit for the API, whatever nginx allows. */
+#define NGX_HTTP_HATCH_BODY_MAX  (1024 * 1024)
+
+
+typedef struct {
+    ngx_http_request_t   *request;
+    ngx_hatch_write_t     write;
+    unsigned              written:1;        /* the change is decided */
+} ngx_http_hatch_api_ctx_t;
+
+
+/* GET /routes (vm NULL) and GET /vms/{id}/routes */
+ngx_int_t ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm);
+
+/* GET and DELETE /routes/{id} */
+ngx_int_t ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id);
+ngx_int_t ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id);
+
+/* POST /vms/{id}/routes and PATCH /routes/{id}, with the parsed body */
+ngx_int_t ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
+    json_object *body);
+ngx_int_t ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
+    json_object *body);
+
+
+#endif /* _NGX_HTTP_HATCH_API_H_INCLUDED_ */

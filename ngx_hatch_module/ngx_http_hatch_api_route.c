@@ -1,0 +1,607 @@
+
+/*
+ * The handlers of the route endpoints.
+ */
+
+
+#include "ngx_http_hatch_api.h"
+#include "ngx_http_hatch_response.h"
+
+#include <time.h>
+
+
+#define NGX_HTTP_HATCH_LIST_DEFAULT  100
+#define NGX_HTTP_HATCH_LIST_MAX      1000
+
+/* The longest JSON of a route: ids, a label, a port, two times. */
+#define NGX_HTTP_HATCH_ROUTE_JSON    384
+
+
+static ngx_int_t ngx_http_hatch_api_list_args(ngx_http_request_t *r,
+    ngx_uint_t *limit, char *after, hatch_err_t *err);
+static ngx_int_t ngx_http_hatch_api_link(ngx_http_request_t *r,
+    ngx_uint_t limit, const char *after);
+static ngx_int_t ngx_http_hatch_api_find_vm(ngx_http_request_t *r,
+    const char *vm);
+static ngx_int_t ngx_http_hatch_api_check_label(const char *label,
+    hatch_err_t *err);
+static ngx_int_t ngx_http_hatch_api_write(ngx_http_request_t *r,
+    ngx_http_hatch_api_ctx_t *ctx);
+static void ngx_http_hatch_api_written(ngx_hatch_write_t *write);
+static void ngx_http_hatch_api_resume(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_api_answer(ngx_http_request_t *r,
+    ngx_http_hatch_api_ctx_t *ctx);
+static ngx_int_t ngx_http_hatch_api_store_error(ngx_http_request_t *r, int rc,
+    const char *text);
+static hatch_store_t *ngx_http_hatch_api_store(ngx_http_request_t *r);
+static u_char *ngx_http_hatch_api_route_json(u_char *p, hatch_route_t *route);
+static u_char *ngx_http_hatch_api_time(u_char *p, uint64_t ms);
+static ngx_int_t ngx_http_hatch_api_send_route(ngx_http_request_t *r,
+    ngx_uint_t status, hatch_route_t *route);
+
+
+static const hatch_json_field_t  ngx_http_hatch_create_fields[] = {
+    { "target_port", HATCH_JSON_INTEGER, 1, 1, 65535 },
+    { "subdomain", HATCH_JSON_STRING, 0, 1, HATCH_LABEL_MAX },
+    { "auto_wake", HATCH_JSON_BOOLEAN, 0, 0, 0 },
+    { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
+};
+
+
+static const hatch_json_field_t  ngx_http_hatch_update_fields[] = {
+    { "target_port", HATCH_JSON_INTEGER, 0, 1, 65535 },
+    { "auto_wake", HATCH_JSON_BOOLEAN, 0, 0, 0 },
+    { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
+};
+
+
+/* Names that must not look like a customer's VM. */
+
+static const char *const  ngx_http_hatch_reserved[] = {
+    "admin", "api", "app", "assets", "auth", "billing", "cdn", "console",
+    "dashboard", "db", "docs", "ftp", "grafana", "hatch", "help", "internal",
+    "login", "mail", "media", "minio", "ns1", "ns2", "oauth", "panel",
+    "postgres", "prometheus", "redis", "smtp", "ssh", "static", "status",
+    "support", "traefik", "www", NULL
+};
+
+
+ngx_int_t
+ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm)
+{
+    int             more;
+    char            after[HATCH_ID_SIZE];
+    u_char         *p;
+    unsigned        i, n;
+    ngx_int_t       rc;
+    ngx_str_t       body;
+    ngx_uint_t      limit;
+    hatch_err_t     err;
+    hatch_store_t  *store;
+    hatch_route_t  *routes;
+
+    limit = vm == NULL ? NGX_HTTP_HATCH_LIST_DEFAULT : NGX_HTTP_HATCH_LIST_MAX;
+
+    if (ngx_http_hatch_api_list_args(r, &limit, after, &err) != NGX_OK) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_argument", err.text);
+    }
+
+    if (vm != NULL) {
+        rc = ngx_http_hatch_api_find_vm(r, vm);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    store = ngx_http_hatch_api_store(r);
+    if (store == NULL) {
+        return ngx_http_hatch_api_store_error(r, HATCH_ERR_UNAVAILABLE,
+                                              "the route store is not open");
+    }
+
+    routes = ngx_palloc(r->pool, limit * sizeof(hatch_route_t));
+    if (routes == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = hatch_store_list(store, vm, after[0] != '\0' ? after : NULL, routes,
+                          (unsigned) limit, &n, &more, &err);
+    if (rc != 0) {
+        return ngx_http_hatch_api_store_error(r, rc, err.text);
+    }
+
+    if (more
+        && ngx_http_hatch_api_link(r, limit, routes[n - 1].id) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.data = ngx_pnalloc(r->pool, 2 + n * NGX_HTTP_HATCH_ROUTE_JSON);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = body.data;
+    *p++ = '[';
+
+    for (i = 0; i < n; i++) {
+        if (i > 0) {
+            *p++ = ',';
+        }
+
+        p = ngx_http_hatch_api_route_json(p, &routes[i]);
+    }
+
+    *p++ = ']';
+    body.len = p - body.data;
+
+    return ngx_http_hatch_send_json(r, NGX_HTTP_OK, &body);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_list_args(ngx_http_request_t *r, ngx_uint_t *limit,
+    char *after, hatch_err_t *err)
+{
+    ngx_int_t  n;
+    ngx_str_t  value;
+
+    if (ngx_http_arg(r, (u_char *) "limit", 5, &value) == NGX_OK) {
+        n = ngx_atoi(value.data, value.len);
+
+        if (n < 1 || n > NGX_HTTP_HATCH_LIST_MAX) {
+            (void) hatch_err_set(err, HATCH_ERR_INVALID,
+                                 "\"limit\" must be 1 to %d, not \"%.*s\"",
+                                 NGX_HTTP_HATCH_LIST_MAX,
+                                 (int) ngx_min(value.len, 40), value.data);
+            return NGX_ERROR;
+        }
+
+        *limit = n;
+    }
+
+    *after = '\0';
+
+    if (ngx_http_arg(r, (u_char *) "after", 5, &value) == NGX_OK) {
+
+        if (!hatch_id_valid(HATCH_ID_ROUTE, (char *) value.data, value.len)) {
+            (void) hatch_err_set(err, HATCH_ERR_INVALID,
+                                 "\"after\" must be a route id, not \"%.*s\"",
+                                 (int) ngx_min(value.len, 40), value.data);
+            return NGX_ERROR;
+        }
+
+        (void) ngx_cpystrn((u_char *) after, value.data, value.len + 1);
+    }
+
+    return NGX_OK;
+}
+
+
+/* Link: <...>; rel="next" (RFC 8288), where there is a next page. */
+
+static ngx_int_t
+ngx_http_hatch_api_link(ngx_http_request_t *r, ngx_uint_t limit,
+    const char *after)
+{
+    u_char  *p, *last;
+    size_t   len;
+
+    len = r->uri.len + sizeof("<?limit=1000&after=>; rel=\"next\"")
+          + HATCH_ID_SIZE;
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* the path is one of ours, so nothing in it needs escaping */
+    last = ngx_snprintf(p, len, "<%V?limit=%ui&after=%s>; rel=\"next\"",
+                        &r->uri, limit, after);
+
+    return ngx_http_hatch_add_header(r, "Link", p, last - p);
+}
+
+
+/* NGX_DECLINED if the VM exists; else the error has been sent. */
+
+static ngx_int_t
+ngx_http_hatch_api_find_vm(ngx_http_request_t *r, const char *vm)
+{
+    uint32_t                     slot;
+    hatch_zone_t                *zone;
+    hatch_zone_vm_t              data;
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_hatch_main_conf(r);
+
+    zone = ngx_hatch_zone_get(&hmcf->zone);
+    if (zone == NULL) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                         "zone_unavailable",
+                                         hmcf->zone.reason.text);
+    }
+
+    if (*vm == '\0' || hatch_zone_find(zone, vm, &slot, &data) != 0) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
+                                         "vm_not_found", "no such VM");
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static hatch_store_t *
+ngx_http_hatch_api_store(ngx_http_request_t *r)
+{
+    return ngx_hatch_store_get(&ngx_http_hatch_main_conf(r)->store);
+}
+
+
+ngx_int_t
+ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id)
+{
+    ngx_int_t       rc;
+    hatch_err_t     err;
+    hatch_route_t   route;
+    hatch_store_t  *store;
+
+    store = ngx_http_hatch_api_store(r);
+    if (store == NULL) {
+        return ngx_http_hatch_api_store_error(r, HATCH_ERR_UNAVAILABLE,
+                                              "the route store is not open");
+    }
+
+    rc = hatch_store_get(store, id, &route, &err);
+    if (rc != 0) {
+        return ngx_http_hatch_api_store_error(r, rc, err.text);
+    }
+
+    return ngx_http_hatch_api_send_route(r, NGX_HTTP_OK, &route);
+}
+
+
+ngx_int_t
+ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id)
+{
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->write.op = NGX_HATCH_WRITE_DELETE;
+    (void) ngx_cpystrn((u_char *) ctx->write.route.id, (u_char *) id,
+                       HATCH_ID_SIZE);
+
+    return ngx_http_hatch_api_write(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
+    json_object *body)
+{
+    ngx_int_t                  rc;
+    const char                *label;
+    hatch_err_t                err;
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    rc = ngx_http_hatch_api_find_vm(r, vm);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (hatch_json_check(body, ngx_http_hatch_create_fields, &err) != 0) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_field", err.text);
+    }
+
+    label = hatch_json_string(body, "subdomain", NULL);
+
+    if (label != NULL
+        && ngx_http_hatch_api_check_label(label, &err) != NGX_OK)
+    {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_field", err.text);
+    }
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->write.op = NGX_HATCH_WRITE_CREATE;
+    ctx->write.choose = (label == NULL);
+    ctx->write.route.target_port =
+                               hatch_json_integer(body, "target_port", 0);
+    ctx->write.route.auto_wake = hatch_json_boolean(body, "auto_wake", 1);
+
+    (void) ngx_cpystrn((u_char *) ctx->write.route.vm, (u_char *) vm,
+                       HATCH_ID_SIZE);
+
+    if (label != NULL) {
+        (void) ngx_cpystrn((u_char *) ctx->write.route.subdomain,
+                           (u_char *) label, HATCH_LABEL_SIZE);
+    }
+
+    return ngx_http_hatch_api_write(r, ctx);
+}
+
+
+/* ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$, and not one of ours. */
+
+static ngx_int_t
+ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err)
+{
+    size_t             i, len;
+    const char *const *name;
+
+    len = ngx_strlen(label);
+
+    for (i = 0; i < len; i++) {
+
+        if ((label[i] >= 'a' && label[i] <= 'z')
+            || (label[i] >= '0' && label[i] <= '9')
+            || (label[i] == '-' && i > 0 && i < len - 1))
+        {
+            continue;
+        }
+
+        (void) hatch_err_set(err, HATCH_ERR_INVALID, "\"subdomain\" must be "
+                             "a-z, 0-9 and inner \"-\", not \"%s\"", label);
+        return NGX_ERROR;
+    }
+
+    for (name = ngx_http_hatch_reserved; *name != NULL; name++) {
+
+        if (ngx_strcmp(*name, label) == 0) {
+            (void) hatch_err_set(err, HATCH_ERR_INVALID,
+                                 "\"subdomain\" \"%s\" is reserved", label);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
+    json_object *body)
+{
+    hatch_err_t                err;
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    if (*id == '\0') {
+        return ngx_http_hatch_api_store_error(r, HATCH_ERR_NOT_FOUND,
+                                              "no such route");
+    }
+
+    if (hatch_json_check(body, ngx_http_hatch_update_fields, &err) != 0) {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_field", err.text);
+    }
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->write.op = NGX_HATCH_WRITE_UPDATE;
+    ctx->write.port = hatch_json_integer(body, "target_port", 0);
+    ctx->write.auto_wake = hatch_json_boolean(body, "auto_wake", -1);
+
+    (void) ngx_cpystrn((u_char *) ctx->write.route.id, (u_char *) id,
+                       HATCH_ID_SIZE);
+
+    return ngx_http_hatch_api_write(r, ctx);
+}
+
+
+/* Hands the change to the store; the request waits without a thread. */
+
+static ngx_int_t
+ngx_http_hatch_api_write(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
+{
+    ctx->request = r;
+    ctx->write.done = ngx_http_hatch_api_written;
+    ctx->write.data = ctx;
+
+    if (ngx_hatch_store_write(&ngx_http_hatch_main_conf(r)->store,
+                              &ctx->write)
+        != NGX_OK)
+    {
+        return ngx_http_hatch_api_store_error(r, HATCH_ERR_UNAVAILABLE,
+                                              "the route store is not open");
+    }
+
+    ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
+
+    /* a client that leaves does not free the request under the write */
+
+    r->main->blocked++;
+    r->aio = 1;
+    r->write_event_handler = ngx_http_hatch_api_resume;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_hatch_api_written(ngx_hatch_write_t *write)
+{
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    ctx = write->data;
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ctx->written = 1;
+    r->main->blocked--;
+    r->aio = 0;
+
+    /* nginx's own finalizer stands here if the client has left */
+    r->write_event_handler(r);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_hatch_api_resume(ngx_http_request_t *r)
+{
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
+    if (!ctx->written) {
+        return;
+    }
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+    ngx_http_set_ctx(r, NULL, ngx_http_hatch_module);
+
+    ngx_http_finalize_request(r, ngx_http_hatch_api_answer(r, ctx));
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_answer(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
+{
+    u_char      *p;
+    ngx_str_t    body;
+
+    if (ctx->write.rc == HATCH_ERR_NOT_FOUND
+        && ctx->write.op == NGX_HATCH_WRITE_CREATE)
+    {
+        /* deleted since the request came in */
+        return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
+                                         "vm_not_found", "no such VM");
+    }
+
+    if (ctx->write.rc != 0) {
+        return ngx_http_hatch_api_store_error(r, ctx->write.rc,
+                                              ctx->write.err.text);
+    }
+
+    switch (ctx->write.op) {
+
+    case NGX_HATCH_WRITE_DELETE:
+        ngx_str_set(&body, "{\"status\":\"deleted\"}");
+        return ngx_http_hatch_send_json(r, NGX_HTTP_OK, &body);
+
+    case NGX_HATCH_WRITE_CREATE:
+        p = ngx_pnalloc(r->pool, sizeof("/routes/") + HATCH_ID_SIZE);
+        if (p == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        body.data = p;
+        body.len = ngx_sprintf(p, "/routes/%s", ctx->write.route.id) - p;
+
+        if (ngx_http_hatch_add_header(r, "Location", body.data, body.len)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_hatch_api_send_route(r, NGX_HTTP_CREATED,
+                                             &ctx->write.route);
+
+    default:
+        return ngx_http_hatch_api_send_route(r, NGX_HTTP_OK,
+                                             &ctx->write.route);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_store_error(ngx_http_request_t *r, int rc, const char *text)
+{
+    switch (rc) {
+
+    case HATCH_ERR_NOT_FOUND:
+        return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
+                                         "route_not_found", text);
+
+    case HATCH_ERR_EXISTS:
+        return ngx_http_hatch_send_error(r, NGX_HTTP_CONFLICT,
+                                         "subdomain_taken", text);
+
+    case HATCH_ERR_FULL:
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s", text);
+        return ngx_http_hatch_send_error(r, NGX_HTTP_INSUFFICIENT_STORAGE,
+                                         "store_full", text);
+
+    case HATCH_ERR_BUSY:
+    case HATCH_ERR_UNAVAILABLE:
+        return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                         "store_unavailable", text);
+
+    default:
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s", text);
+        return ngx_http_hatch_send_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                         "store_failed", text);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_hatch_api_send_route(ngx_http_request_t *r, ngx_uint_t status,
+    hatch_route_t *route)
+{
+    ngx_str_t  body;
+
+    body.data = ngx_pnalloc(r->pool, NGX_HTTP_HATCH_ROUTE_JSON);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.len = ngx_http_hatch_api_route_json(body.data, route) - body.data;
+
+    return ngx_http_hatch_send_json(r, status, &body);
+}
+
+
+/* Ids and labels have no character that JSON would escape. */
+
+static u_char *
+ngx_http_hatch_api_route_json(u_char *p, hatch_route_t *route)
+{
+    p = ngx_sprintf(p, "{\"id\":\"%s\",\"vm_id\":\"%s\",\"subdomain\":\"%s\","
+                    "\"target_port\":%ui,\"auto_wake\":%s,\"created_at\":\"",
+                    route->id, route->vm, route->subdomain,
+                    (ngx_uint_t) route->target_port,
+                    route->auto_wake ? "true" : "false");
+    p = ngx_http_hatch_api_time(p, route->created);
+    p = ngx_cpymem(p, "\",\"updated_at\":\"",
+                   sizeof("\",\"updated_at\":\"") - 1);
+    p = ngx_http_hatch_api_time(p, route->updated);
+    *p++ = '"';
+    *p++ = '}';
+
+    return p;
+}
+
+
+/* ISO 8601, UTC, with milliseconds. */
+
+static u_char *
+ngx_http_hatch_api_time(u_char *p, uint64_t ms)
+{
+    ngx_tm_t  tm;
+
+    ngx_gmtime((time_t) (ms / 1000), &tm);
+
+    return ngx_sprintf(p, "%4d-%02d-%02dT%02d:%02d:%02d.%03dZ",
+                       tm.ngx_tm_year, tm.ngx_tm_mon, tm.ngx_tm_mday,
+                       tm.ngx_tm_hour, tm.ngx_tm_min, tm.ngx_tm_sec,
+                       (int) (ms % 1000));
+}

@@ -1,0 +1,340 @@
+
+#include "ngx_http_hatch_conf.h"
+
+
+static ngx_int_t ngx_http_hatch_set_path(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_str_t *value);
+static void ngx_http_hatch_use(ngx_conf_t *cf, ngx_uint_t use);
+
+
+void *
+ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_hatch_main_conf_t));
+    if (hmcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     hmcf->zone.path, hmcf->zone.vms and the rest of it = 0
+     *     hmcf->store.dir, hmcf->store.size and the rest of it = 0
+     *     hmcf->use = 0
+     */
+
+    hmcf->zone.pid = NGX_INVALID_PID;
+    hmcf->store.zone = &hmcf->zone;
+
+    return hmcf;
+}
+
+
+char *
+ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_hatch_main_conf_t *hmcf = conf;
+
+    u_char            *p;
+    ngx_hatch_zone_t  *hz;
+
+    hz = &hmcf->zone;
+
+    if (hz->path.data == NULL) {
+        ngx_str_set(&hz->path, HATCH_ZONE_PATH);
+    }
+
+    if (hz->vms == 0) {
+        hz->vms = HATCH_ZONE_VMS;
+    }
+
+    if (hmcf->store.dir.data == NULL) {
+        ngx_str_set(&hmcf->store.dir, HATCH_STORE_PATH);
+    }
+
+    if (hmcf->store.size == 0) {
+        hmcf->store.size = HATCH_STORE_SIZE;
+    }
+
+    /* ngx_create_full_path() writes into the path while it works */
+
+    hz->path.data = ngx_pstrdup(cf->pool, &hz->path);
+    hmcf->store.dir.data = ngx_pstrdup(cf->pool, &hmcf->store.dir);
+
+    if (hz->path.data == NULL || hmcf->store.dir.data == NULL
+        || ngx_conf_full_name(cf->cycle, &hz->path, 0) != NGX_OK
+        || ngx_conf_full_name(cf->cycle, &hmcf->store.dir, 0) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_hatch_set_path(cf, &hz->path, &hz->path) != NGX_OK
+        || ngx_http_hatch_set_path(cf, &hmcf->store.dir, &hmcf->store.dir)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    p = ngx_pnalloc(cf->pool, hz->path.len + sizeof(HATCH_ACTIVITY_SUFFIX));
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    hz->activity_path.data = p;
+    hz->activity_path.len = hz->path.len + sizeof(HATCH_ACTIVITY_SUFFIX) - 1;
+    p = ngx_cpymem(p, hz->path.data, hz->path.len);
+    ngx_memcpy(p, HATCH_ACTIVITY_SUFFIX, sizeof(HATCH_ACTIVITY_SUFFIX));
+
+    return NGX_CONF_OK;
+}
+
+
+/* A copy with a NUL behind it. */
+
+static ngx_int_t
+ngx_http_hatch_set_path(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *value)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(cf->pool, value->len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_cpystrn(p, value->data, value->len + 1);
+
+    path->len = value->len;
+    path->data = p;
+
+    return NGX_OK;
+}
+
+
+void *
+ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_hatch_loc_conf_t  *hlcf;
+
+    hlcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_hatch_loc_conf_t));
+    if (hlcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     hlcf->base_domain = { 0, NULL };
+     */
+
+    hlcf->api = NGX_CONF_UNSET;
+
+    return hlcf;
+}
+
+
+char *
+ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_hatch_loc_conf_t *prev = parent;
+    ngx_http_hatch_loc_conf_t *conf = child;
+
+    /*
+     * "if" and "limit_except" blocks are locations of their own that take the
+     * handler of the one around them, so they take "hatch_api", too
+     */
+
+    ngx_conf_merge_value(conf->api, prev->api, 0);
+    ngx_conf_merge_str_value(conf->base_domain, prev->base_domain, "");
+
+    return NGX_CONF_OK;
+}
+
+
+static void
+ngx_http_hatch_use(ngx_conf_t *cf, ngx_uint_t use)
+{
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hatch_module);
+
+    hmcf->use |= NGX_HTTP_HATCH_USE_ZONE|NGX_HTTP_HATCH_USE_STORE|use;
+}
+
+
+char *
+ngx_http_hatch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_main_conf_t *hmcf = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value, s;
+
+    if (hmcf->zone.path.data != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "has an empty path";
+    }
+
+    if (cf->args->nelts == 3) {
+
+        n = NGX_ERROR;
+
+        if (ngx_strncmp(value[2].data, "vms=", 4) == 0) {
+            s.len = value[2].len - 4;
+            s.data = value[2].data + 4;
+            n = ngx_atoi(s.data, s.len);
+        }
+
+        if (n < 1 || n > (ngx_int_t) HATCH_SLOTS_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of \"hatch_zone\", "
+                               "it must be \"vms=\" and 1 to %ui", &value[2],
+                               (ngx_uint_t) HATCH_SLOTS_MAX);
+            return NGX_CONF_ERROR;
+        }
+
+        hmcf->zone.vms = n;
+    }
+
+    hmcf->zone.path = value[1];
+    hmcf->use |= NGX_HTTP_HATCH_USE_ZONE;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_main_conf_t *hmcf = conf;
+
+    off_t       n;
+    ngx_str_t  *value, s;
+
+    if (hmcf->store.dir.data != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "has an empty path";
+    }
+
+    if (cf->args->nelts == 3) {
+
+        n = NGX_ERROR;
+
+        if (ngx_strncmp(value[2].data, "size=", 5) == 0) {
+            s.len = value[2].len - 5;
+            s.data = value[2].data + 5;
+            n = ngx_parse_offset(&s);
+        }
+
+        if (n < (off_t) HATCH_STORE_SIZE_MIN) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of "
+                               "\"hatch_route_store\", it must be \"size=\" "
+                               "and at least 1m", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        hmcf->store.size = ngx_align((size_t) n, ngx_pagesize);
+    }
+
+    hmcf->store.dir = value[1];
+    hmcf->use |= NGX_HTTP_HATCH_USE_STORE;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler == ngx_http_hatch_healthz_handler) {
+        return "is duplicate";
+    }
+
+    clcf->handler = ngx_http_hatch_healthz_handler;
+    ngx_http_hatch_use(cf, 0);
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_hatch_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_loc_conf_t *hlcf = conf;
+
+    if (hlcf->api != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    hlcf->api = 1;
+    ngx_http_hatch_use(cf, NGX_HTTP_HATCH_USE_API|NGX_HTTP_HATCH_USE_WRITES);
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_loc_conf_t *hlcf = conf;
+
+    size_t      i;
+    u_char      c;
+    ngx_str_t  *value, *domain;
+
+    if (hlcf->base_domain.data != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    domain = &value[1];
+
+    if (domain->len == 0 || domain->len > 253
+        || domain->data[0] == '.' || domain->data[domain->len - 1] == '.')
+    {
+        goto invalid;
+    }
+
+    for (i = 0; i < domain->len; i++) {
+        c = ngx_tolower(domain->data[i]);
+
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'
+              || c == '.')
+            || (c == '.' && domain->data[i - 1] == '.'))
+        {
+            goto invalid;
+        }
+    }
+
+    ngx_strlow(domain->data, domain->data, domain->len);
+
+    hlcf->base_domain = *domain;
+    ngx_http_hatch_use(cf, NGX_HTTP_HATCH_USE_ROUTE);
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid base domain \"%V\" of \"hatch_route\", it "
+                       "must be labels of a-z, 0-9 and \"-\" with dots "
+                       "between them", domain);
+
+    return NGX_CONF_ERROR;
+}

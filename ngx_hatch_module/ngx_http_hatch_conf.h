@@ -1,0 +1,25 @@
+
+/* Creating, merging and setting the configuration. */
+
+
+#ifndef _NGX_HTTP_HATCH_CONF_H_INCLUDED_
+#define _NGX_HTTP_HATCH_CONF_H_INCLUDED_
+
+
+#include "ngx_http_hatch_module.h"
+
+
+void *ngx_http_hatch_create_main_conf(ngx_conf_t *cf);
+char *ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf);
+void *ngx_http_hatch_create_loc_conf(ngx_conf_t *cf);
+char *ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
+
+char *ngx_http_hatch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+
+#endif /* _NGX_HTTP_HATCH_CONF_H_INCLUDED_ */

@@ -1,0 +1,255 @@
+
+/*
+ * The module's wiring: directives, hooks, and which handler runs where.
+ */
+
+
+#include "ngx_http_hatch_module.h"
+#include "ngx_http_hatch_conf.h"
+
+
+static ngx_int_t ngx_http_hatch_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_hatch_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_hatch_add_handler(ngx_conf_t *cf,
+    ngx_http_handler_pt handler);
+static ngx_int_t ngx_http_hatch_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_hatch_init_process(ngx_cycle_t *cycle);
+
+
+static ngx_command_t  ngx_http_hatch_commands[] = {
+
+    /*
+     * hatch_zone PATH [vms=NUMBER];
+     *
+     * The agent's zone.  Default /run/hatch/zone; vms (1..1048576, default
+     * 16384) is the most VM slots that the agent's zone may have.  The module
+     * makes PATH.activity beside it.
+     */
+    { ngx_string("hatch_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_http_hatch_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_route_store DIR [size=SIZE];
+     *
+     * The directory of the routes.  Default /var/lib/hatch/routes; size (at
+     * least 1m, default 1g) is the most that it may grow to.
+     */
+    { ngx_string("hatch_route_store"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_http_hatch_route_store,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    /* hatch_healthz; - liveness and counts, for probes.  GET and HEAD. */
+    { ngx_string("hatch_healthz"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_hatch_healthz,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_api;
+     *
+     * Answers the route endpoints, /routes, /routes/{id} and
+     * /vms/{id}/routes; all other paths go on to the location's content
+     * handler (proxy_pass to the agent), or are 404 if it has none.  Runs
+     * after the access phase.
+     */
+    { ngx_string("hatch_api"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_hatch_api,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_route BASE_DOMAIN;
+     *
+     * Finds the VM of the label in front of the base domain in Host.  Needs
+     * proxy_pass (or its like) to an upstream with "hatch".  Runs after the
+     * access phase.
+     */
+    { ngx_string("hatch_route"),
+      NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_hatch_route,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * upstream NAME { hatch; }
+     *
+     * The peer is the VM that hatch_route found.  Before "keepalive"; takes
+     * the place of "server" lines.
+     */
+    { ngx_string("hatch"),
+      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS,
+      ngx_http_hatch_upstream,
+      0,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_hatch_module_ctx = {
+    ngx_http_hatch_preconfiguration,       /* preconfiguration */
+    ngx_http_hatch_postconfiguration,      /* postconfiguration */
+
+    ngx_http_hatch_create_main_conf,       /* create main configuration */
+    ngx_http_hatch_init_main_conf,         /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_hatch_create_loc_conf,        /* create location configuration */
+    ngx_http_hatch_merge_loc_conf          /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_hatch_module = {
+    NGX_MODULE_V1,
+    &ngx_http_hatch_module_ctx,            /* module context */
+    ngx_http_hatch_commands,               /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    ngx_http_hatch_init_module,            /* init module */
+    ngx_http_hatch_init_process,           /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_int_t
+ngx_http_hatch_preconfiguration(ngx_conf_t *cf)
+{
+    return ngx_http_hatch_add_variables(cf);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hatch_module);
+
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_ZONE)
+        && ngx_hatch_zone_check(cf, &hmcf->zone) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_STORE)
+        && ngx_hatch_store_check(cf, &hmcf->store) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (hmcf->use & NGX_HTTP_HATCH_USE_WRITES) {
+        hmcf->store.thread_pool = ngx_thread_pool_add(cf, NULL);
+        if (hmcf->store.thread_pool == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_ROUTE)
+        && ngx_http_hatch_add_handler(cf, ngx_http_hatch_route_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_API)
+        && ngx_http_hatch_add_handler(cf, ngx_http_hatch_api_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API)) {
+        ngx_http_hatch_filter_init();
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_add_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_hatch_module);
+
+    /* "nginx -t" must not touch what a running nginx uses */
+
+    if (hmcf == NULL || ngx_test_config) {
+        return NGX_OK;
+    }
+
+    if (hmcf->use & NGX_HTTP_HATCH_USE_ZONE) {
+        ngx_hatch_zone_init_module(cycle, &hmcf->zone);
+    }
+
+    if (hmcf->use & NGX_HTTP_HATCH_USE_STORE) {
+        return ngx_hatch_store_init_module(cycle, &hmcf->store);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_hatch_module);
+
+    if (hmcf == NULL
+        || (ngx_process != NGX_PROCESS_WORKER
+            && ngx_process != NGX_PROCESS_SINGLE))
+    {
+        return NGX_OK;
+    }
+
+    if (hmcf->use & NGX_HTTP_HATCH_USE_ZONE) {
+        ngx_hatch_zone_init_process(&hmcf->zone);
+    }
+
+    if (hmcf->use & NGX_HTTP_HATCH_USE_STORE) {
+        (void) ngx_hatch_store_get(&hmcf->store);
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,88 @@
+
+#ifndef _NGX_HTTP_HATCH_MODULE_H_INCLUDED_
+#define _NGX_HTTP_HATCH_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_hatch_store.h"
+#include "ngx_hatch_zone.h"
+
+
+/* What a directive needs of the main configuration. */
+
+#define NGX_HTTP_HATCH_USE_ZONE    0x01
+#define NGX_HTTP_HATCH_USE_STORE   0x02
+#define NGX_HTTP_HATCH_USE_WRITES  0x04
+#define NGX_HTTP_HATCH_USE_API     0x08
+#define NGX_HTTP_HATCH_USE_ROUTE   0x10
+
+
+typedef struct {
+    ngx_hatch_zone_t         zone;
+    ngx_hatch_store_t        store;
+    ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
+} ngx_http_hatch_main_conf_t;
+
+
+typedef struct {
+    ngx_flag_t               api;           /* hatch_api */
+    ngx_str_t                base_domain;   /* hatch_route, lower case */
+} ngx_http_hatch_loc_conf_t;
+
+
+/* What hatch_route found out about a request. */
+
+typedef struct {
+    hatch_route_t            route;
+    hatch_zone_vm_t          vm;
+    uint32_t                 slot;
+
+    ngx_sockaddr_t           sockaddr;
+    socklen_t                socklen;
+    ngx_str_t                peer_name;     /* "address:port", for logs */
+
+    /* the shaped answer that takes the place of nginx's error page */
+    ngx_str_t                body;
+
+    unsigned                 resolved:1;    /* route is filled in */
+    unsigned                 ready:1;       /* sockaddr is, too */
+} ngx_http_hatch_ctx_t;
+
+
+extern ngx_module_t  ngx_http_hatch_module;
+
+
+#define ngx_http_hatch_main_conf(r)                                           \
+    ((ngx_http_hatch_main_conf_t *)                                           \
+     ngx_http_get_module_main_conf(r, ngx_http_hatch_module))
+
+#define ngx_http_hatch_loc_conf(r)                                            \
+    ((ngx_http_hatch_loc_conf_t *)                                            \
+     ngx_http_get_module_loc_conf(r, ngx_http_hatch_module))
+
+
+/* Makes the request's context; survives internal redirects. */
+ngx_http_hatch_ctx_t *ngx_http_hatch_create_ctx(ngx_http_request_t *r);
+
+/* The request's context, or NULL if hatch_route did not run for it. */
+ngx_http_hatch_ctx_t *ngx_http_hatch_get_ctx(ngx_http_request_t *r);
+
+/* PRECONTENT phase: "hatch_api" and "hatch_route". */
+ngx_int_t ngx_http_hatch_api_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_hatch_route_handler(ngx_http_request_t *r);
+
+/* Content: "hatch_healthz". */
+ngx_int_t ngx_http_hatch_healthz_handler(ngx_http_request_t *r);
+
+/* The directive "hatch" of an upstream block. */
+char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* Registration, from the module's pre- and postconfiguration. */
+ngx_int_t ngx_http_hatch_add_variables(ngx_conf_t *cf);
+void ngx_http_hatch_filter_init(void);
+
+
+#endif /* _NGX_HTTP_HATCH_MODULE_H_INCLUDED_ */

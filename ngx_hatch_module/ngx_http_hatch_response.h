@@ -1,0 +1,44 @@
+
+/* Answers of the module's own: JSON bodies and errors. */
+
+
+#ifndef _NGX_HTTP_HATCH_RESPONSE_H_INCLUDED_
+#define _NGX_HTTP_HATCH_RESPONSE_H_INCLUDED_
+
+
+#include "ngx_http_hatch_module.h"
+
+
+/*
+ * Sends body as application/json with Cache-Control: no-store and returns
+ * what a content handler returns.  The request's body must have been read or
+ * discarded.
+ */
+ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *body);
+
+/*
+ * Sends {"error":text,"code":code}; the text is escaped here.  A 503 and a
+ * 504 get Retry-After: 1.
+ */
+ngx_int_t ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *text);
+
+/* The same with a printf-like text (ngx_snprintf). */
+ngx_int_t ngx_http_hatch_send_error_f(ngx_http_request_t *r,
+    ngx_uint_t status, const char *code, const char *format, ...);
+
+/* 405 with Allow. */
+ngx_int_t ngx_http_hatch_send_not_allowed(ngx_http_request_t *r,
+    const char *allow);
+
+/* Makes the body of send_error(). */
+ngx_int_t ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body,
+    const char *code, u_char *text, size_t len);
+
+/* Adds a header; both strings must live as long as the request. */
+ngx_int_t ngx_http_hatch_add_header(ngx_http_request_t *r, const char *key,
+    u_char *value, size_t len);
+
+
+#endif /* _NGX_HTTP_HATCH_RESPONSE_H_INCLUDED_ */

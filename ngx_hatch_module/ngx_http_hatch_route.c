@@ -1,0 +1,388 @@
+
+/*
+ * "hatch_route": from the Host of a request to the VM that answers it.
+ */
+
+
+#include "ngx_http_hatch_module.h"
+#include "ngx_http_hatch_response.h"
+
+#include "hatch_clock.h"
+
+
+/*
+ * A VM that changes hands between the steps of one look-up is looked up
+ * again; this often in a row it cannot happen.
+ */
+#define NGX_HTTP_HATCH_TRIES  8
+
+
+static ngx_int_t ngx_http_hatch_route_label(ngx_http_request_t *r,
+    ngx_str_t *label);
+static ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx, ngx_str_t *label);
+static ngx_int_t ngx_http_hatch_route_vm(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
+static ngx_int_t ngx_http_hatch_route_peer(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
+static ngx_int_t ngx_http_hatch_route_refuse(ngx_http_request_t *r,
+    ngx_int_t status, const char *code, const char *text);
+static ngx_uint_t ngx_http_hatch_route_error_page(ngx_http_request_t *r,
+    ngx_int_t status);
+static void ngx_http_hatch_ctx_cleanup(void *data);
+
+
+ngx_int_t
+ngx_http_hatch_route_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                   label;
+    ngx_http_hatch_ctx_t       *ctx;
+    ngx_http_hatch_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_hatch_loc_conf(r);
+
+    if (hlcf->base_domain.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_hatch_create_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_hatch_route_label(r, &label) != NGX_OK) {
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
+                                           "unknown_host",
+                                           "no VM has this host name");
+    }
+
+    rc = ngx_http_hatch_route_lookup(r, ctx, &label);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rc = ngx_http_hatch_route_vm(r, ctx);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    return ngx_http_hatch_route_peer(r, ctx);
+}
+
+
+/*
+ * nginx has already taken port and trailing dot off the host and folded its
+ * case.  What is left must be one label and the base domain.
+ */
+
+static ngx_int_t
+ngx_http_hatch_route_label(ngx_http_request_t *r, ngx_str_t *label)
+{
+    ngx_str_t                  *host;
+    ngx_http_hatch_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_hatch_loc_conf(r);
+    host = &r->headers_in.server;
+
+    if (host->len < hlcf->base_domain.len + 2) {
+        return NGX_DECLINED;
+    }
+
+    label->data = host->data;
+    label->len = host->len - hlcf->base_domain.len - 1;
+
+    if (host->data[label->len] != '.'
+        || ngx_memcmp(host->data + label->len + 1, hlcf->base_domain.data,
+                      hlcf->base_domain.len)
+           != 0
+        || label->len > HATCH_LABEL_MAX
+        || ngx_strlchr(label->data, label->data + label->len, '.') != NULL)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
+    ngx_str_t *label)
+{
+    ngx_int_t                    rc;
+    hatch_err_t                  err;
+    hatch_store_t               *store;
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_hatch_main_conf(r);
+
+    store = ngx_hatch_store_get(&hmcf->store);
+    if (store == NULL) {
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "store_unavailable",
+                                           "the routes cannot be read");
+    }
+
+    rc = hatch_store_lookup(store, (char *) label->data, label->len,
+                            &ctx->route, &err);
+
+    if (rc == HATCH_ERR_UNAVAILABLE
+        && ngx_hatch_store_remap(&hmcf->store) == NGX_OK)
+    {
+        rc = hatch_store_lookup(store, (char *) label->data, label->len,
+                                &ctx->route, &err);
+    }
+
+    if (rc == HATCH_ERR_NOT_FOUND) {
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
+                                           "route_not_found",
+                                           "no VM has this host name");
+    }
+
+    if (rc != 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s",
+                      err.text);
+
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "store_unavailable",
+                                           "the routes cannot be read");
+    }
+
+    ctx->resolved = 1;
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Stamps the VM's activity first and reads its state after, both seq_cst:
+ * either we see that the agent is putting it to sleep, or the agent sees the
+ * stamp and does not (docs/architecture.md, "Falling asleep").
+ */
+
+static ngx_int_t
+ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
+{
+    u_char                      *p, text[64];
+    uint32_t                     slot;
+    ngx_int_t                    rc;
+    ngx_uint_t                   tries;
+    hatch_zone_t                *zone;
+    hatch_state_t                state;
+    hatch_zone_vm_t              now;
+    hatch_activity_t            *activity;
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_hatch_main_conf(r);
+    activity = &hmcf->zone.activity;
+
+    zone = ngx_hatch_zone_get(&hmcf->zone);
+    if (zone == NULL) {
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "zone_unavailable",
+                                           "the state of the VM is not known");
+    }
+
+    for (tries = 0; tries < NGX_HTTP_HATCH_TRIES; tries++) {
+
+        rc = hatch_zone_find(zone, ctx->route.vm, &slot, &ctx->vm);
+
+        if (rc == HATCH_ERR_NOT_FOUND) {
+            return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
+                                               "vm_not_found",
+                                               "the VM no longer exists");
+        }
+
+        if (rc != 0) {
+            continue;
+        }
+
+        hatch_activity_stamp(activity, slot, ctx->vm.generation,
+                             hatch_clock_ms());
+
+        state = hatch_zone_state(zone, slot);
+
+        if (hatch_zone_read(zone, slot, &now) != 0
+            || now.generation != ctx->vm.generation)
+        {
+            continue;
+        }
+
+        ctx->slot = slot;
+        hatch_activity_count(activity, slot, ctx->vm.generation);
+
+        if (state == HATCH_STATE_RUNNING) {
+            return NGX_DECLINED;
+        }
+
+        p = ngx_snprintf(text, sizeof(text) - 1, "the VM is %s",
+                         hatch_state_name(state));
+        *p = '\0';
+
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "vm_not_running", (char *) text);
+    }
+
+    return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                       "zone_unavailable",
+                                       "the state of the VM is not known");
+}
+
+
+static ngx_int_t
+ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
+{
+    u_char  *p;
+
+    ngx_memzero(&ctx->sockaddr, sizeof(ngx_sockaddr_t));
+
+    if (ctx->vm.family == 4) {
+        ctx->sockaddr.sockaddr_in.sin_family = AF_INET;
+        ngx_memcpy(&ctx->sockaddr.sockaddr_in.sin_addr, ctx->vm.address, 4);
+        ctx->socklen = sizeof(struct sockaddr_in);
+
+#if (NGX_HAVE_INET6)
+    } else if (ctx->vm.family == 6) {
+        ctx->sockaddr.sockaddr_in6.sin6_family = AF_INET6;
+        ngx_memcpy(&ctx->sockaddr.sockaddr_in6.sin6_addr, ctx->vm.address,
+                   16);
+        ctx->socklen = sizeof(struct sockaddr_in6);
+#endif
+
+    } else {
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_BAD_GATEWAY,
+                                           "vm_no_address",
+                                           "the VM has no network address");
+    }
+
+    ngx_inet_set_port(&ctx->sockaddr.sockaddr, ctx->route.target_port);
+
+    p = ngx_pnalloc(r->pool, NGX_SOCKADDR_STRLEN);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->peer_name.data = p;
+    ctx->peer_name.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, ctx->socklen,
+                                       p, NGX_SOCKADDR_STRLEN, 1);
+    ctx->ready = 1;
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Answers with JSON, unless the configuration has an error_page for it.
+ */
+
+static ngx_int_t
+ngx_http_hatch_route_refuse(ngx_http_request_t *r, ngx_int_t status,
+    const char *code, const char *text)
+{
+    ngx_int_t  rc;
+
+    if (ngx_http_hatch_route_error_page(r, status)) {
+        return status;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_hatch_send_error(r, status, code, text);
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
+}
+
+
+static ngx_uint_t
+ngx_http_hatch_route_error_page(ngx_http_request_t *r, ngx_int_t status)
+{
+    ngx_uint_t                 i;
+    ngx_http_err_page_t       *err_page;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->error_pages == NULL
+        || (r->error_page && !clcf->recursive_error_pages))
+    {
+        return 0;
+    }
+
+    err_page = clcf->error_pages->elts;
+
+    for (i = 0; i < clcf->error_pages->nelts; i++) {
+        if (err_page[i].status == status) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_http_hatch_ctx_t *
+ngx_http_hatch_create_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_hatch_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_hatch_ctx_t));
+
+    /* nothing to clean: the handler marks the entry as ours, see below */
+    cln->handler = ngx_http_hatch_ctx_cleanup;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
+
+    return ctx;
+}
+
+
+static void
+ngx_http_hatch_ctx_cleanup(void *data)
+{
+    return;
+}
+
+
+/*
+ * An internal redirect (error_page) clears the contexts of a request, but not
+ * its pool: so the log still knows which VM a request was for.
+ */
+
+ngx_http_hatch_ctx_t *
+ngx_http_hatch_get_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    if (ngx_http_hatch_loc_conf(r)->api) {
+        return NULL;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
+    if (ctx != NULL || (!r->internal && !r->filter_finalize)) {
+        return ctx;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_hatch_ctx_cleanup) {
+            ctx = cln->data;
+            ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
+            return ctx;
+        }
+    }
+
+    return NULL;
+}
