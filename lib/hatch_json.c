@@ -50,11 +50,12 @@ hatch_json_seen(json_object *seen, const char *quoted, size_t len,
 
 
 /*
- * Looks for a key of the outer object that is given twice: json-c keeps the
- * last one and says nothing.  The text is known to be valid JSON.
+ * What json-c lets pass: a key of the outer object that is given twice (it
+ * keeps the last one), 'single quotes', NaN and Infinity.  All else in the
+ * text is known to be valid.
  */
 static int
-hatch_json_duplicates(const char *text, size_t len, hatch_err_t *err)
+hatch_json_lint(const char *text, size_t len, hatch_err_t *err)
 {
     int           rc = 0;
     size_t        i, start, end;
@@ -94,6 +95,14 @@ hatch_json_duplicates(const char *text, size_t len, hatch_err_t *err)
 
             if (depth == 1 && end < len && text[end] == ':') {
                 rc = hatch_json_seen(seen, text + start, i + 1 - start, err);
+            }
+
+            break;
+
+        default:
+            if (strchr("0123456789+-.eEtrufalsn,: \t\r\n", text[i]) == NULL) {
+                rc = hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at "
+                                   "byte %zu: unexpected character", i);
             }
 
             break;
@@ -190,7 +199,7 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
     json_tokener_free(tokener);
 
     if (rc == 0) {
-        rc = hatch_json_duplicates(text, len, err);
+        rc = hatch_json_lint(text, len, err);
 
         if (rc != 0) {
             json_object_put(*object);

@@ -186,15 +186,16 @@ hatch_store_open_dbs(hatch_store_t *store, MDB_txn *txn, unsigned create,
 static int
 hatch_store_setup(hatch_store_t *store, int may_create, hatch_err_t *err)
 {
-    int       rc;
-    MDB_txn  *txn;
+    int          rc;
+    MDB_txn     *txn;
+    hatch_err_t  why;
 
     rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0) {
         return hatch_store_error(store, rc, "cannot read", err);
     }
 
-    rc = hatch_store_open_dbs(store, txn, 0, err);
+    rc = hatch_store_open_dbs(store, txn, 0, &why);
 
     if (rc == 0) {
         /* keeps the handles for the whole process */
@@ -205,6 +206,7 @@ hatch_store_setup(hatch_store_t *store, int may_create, hatch_err_t *err)
     mdb_txn_abort(txn);
 
     if (rc != HATCH_ERR_NOT_FOUND || !may_create) {
+        *err = why;
         return rc;
     }
 

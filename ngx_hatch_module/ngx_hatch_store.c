@@ -117,6 +117,7 @@ ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
                == 0)
     {
         hatch_store_close(store);
+        err.code = 0;
     }
 
     n = write(fd, &err, sizeof(hatch_err_t));

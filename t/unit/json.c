@@ -1,0 +1,149 @@
+/* Strict JSON: what json-c would let pass, and the field table. */
+
+#include "hatch_json.h"
+
+#include "tap.h"
+
+
+static void
+refused_n(const char *text, size_t len, const char *words)
+{
+    int           rc;
+    hatch_err_t   err;
+    json_object  *object = NULL;
+
+    memset(&err, 0, sizeof(err));
+    rc = hatch_json_parse(text, len, &object, &err);
+    is_int(rc, HATCH_ERR_INVALID, "refused: %.30s", text);
+    like(err.text, words, "because: %s", words);
+}
+
+
+static void
+refused(const char *text, const char *words)
+{
+    refused_n(text, strlen(text), words);
+}
+
+
+static void
+accepted(const char *text)
+{
+    hatch_err_t   err = { HATCH_OK, "" };
+    json_object  *object = NULL;
+
+    ok(hatch_json_parse(text, strlen(text), &object, &err) == 0,
+       "accepted: %.30s%s", text, err.text);
+    json_object_put(object);
+}
+
+
+static const hatch_json_field_t  fields[] = {
+    { "port", HATCH_JSON_INTEGER, 1, 1, 65535 },
+    { "name", HATCH_JSON_STRING, 0, 1, 8 },
+    { "wake", HATCH_JSON_BOOLEAN, 0, 0, 0 },
+    { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
+};
+
+
+static void
+checked(const char *text, const char *words)
+{
+    int           rc;
+    hatch_err_t   err = { HATCH_OK, "" };
+    json_object  *object = NULL;
+
+    if (hatch_json_parse(text, strlen(text), &object, &err) != 0) {
+        ok(0, "%s: %s", text, err.text);
+        return;
+    }
+
+    rc = hatch_json_check(object, fields, &err);
+
+    if (words == NULL) {
+        ok(rc == 0, "fits: %s%s", text, err.text);
+
+    } else {
+        is_int(rc, HATCH_ERR_INVALID, "does not fit: %s", text);
+        like(err.text, words, "because: %s", words);
+    }
+
+    json_object_put(object);
+}
+
+
+static void
+test_deep(void)
+{
+    size_t  i;
+    char    text[4096] = "{\"a\":";
+
+    for (i = 0; i < 1000; i++) {
+        (void) strcat(text, "[");
+    }
+
+    refused(text, "nested deeper than");
+
+    for (i = 0; i < 1000; i++) {
+        (void) strcat(text, "]");
+    }
+
+    (void) strcat(text, "}");
+    refused(text, "nested deeper than");
+}
+
+
+int
+main(void)
+{
+    accepted("{}");
+    accepted(" \r\n\t{ \"a\" : 1 } \n");
+    accepted("{\"a\":{\"a\":1},\"b\":[\"a\",\"a\"]}");
+    accepted("{\"a\":\"\\\"b\\\":\"}");
+    accepted("{\"a\":\"\xc3\xa4\"}");
+
+    refused("", "missing");
+    refused("  \n", "missing");
+    refused("[]", "not a JSON object");
+    refused("null", "not a JSON object");
+    refused("\"x\"", "not a JSON object");
+    refused("{", "ends too early");
+    refused("{\"a\":1", "ends too early");
+    refused("{\"a\":1}}", "text after the object");
+    refused("{\"a\":1} {}", "text after the object");
+    refused("{\"a\":1,}", "not valid JSON");
+    refused("{'a':1}", "not valid JSON");
+    refused("{a:1}", "not valid JSON");
+    refused("{\"a\":01}", "not valid JSON");
+    refused("{\"a\":NaN}", "not valid JSON");
+    refused("{\"a\":1}/* x */", "text after the object");
+    refused("{/* x */\"a\":1}", "not valid JSON");
+    refused("{\"a\":\"\xff\"}", "not valid JSON");
+    refused("{\"a\":1,\"a\":2}", "\"a\" is given twice");
+    refused("{\"a\":1,\"\\u0061\":2}", "\"a\" is given twice");
+    refused("{\"a\":{\"b\":1},\"c\":2,\"a\" : 3}", "\"a\" is given twice");
+    refused_n("{\"a\":1}\0", 8, "NUL");
+    refused_n("{\"a\":\"x\0y\"}", 11, "NUL");
+    test_deep();
+
+    checked("{\"port\":80}", NULL);
+    checked("{\"port\":65535,\"name\":\"x\",\"wake\":false}", NULL);
+    checked("{}", "\"port\" is missing");
+    checked("{\"port\":0}", "\"port\" must be 1 to 65535, not 0");
+    checked("{\"port\":-1}", "not -1");
+    checked("{\"port\":65536}", "not 65536");
+    checked("{\"port\":99999999999999999999}", "must be 1 to 65535");
+    checked("{\"port\":80.5}", "\"port\" must be an integer");
+    checked("{\"port\":\"80\"}", "\"port\" must be an integer");
+    checked("{\"port\":null}", "\"port\" must be an integer");
+    checked("{\"port\":true}", "\"port\" must be an integer");
+    checked("{\"port\":1,\"wake\":1}", "\"wake\" must be true or false");
+    checked("{\"port\":1,\"name\":7}", "\"name\" must be a string");
+    checked("{\"port\":1,\"name\":\"\"}", "1 to 8 bytes long, not 0");
+    checked("{\"port\":1,\"name\":\"123456789\"}", "not 9");
+    checked("{\"port\":1,\"name\":\"a\\u0000b\"}", "NUL");
+    checked("{\"port\":1,\"other\":1}", "unknown field \"other\"");
+    checked("{\"port\":1,\"Port\":1}", "unknown field \"Port\"");
+
+    return tap_done();
+}
