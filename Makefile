@@ -82,25 +82,23 @@ run: | deps-run
 # --- tests: all through prove, one summary each ---
 
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
-MODULE_ENV  = TEST_NGINX_LOAD_MODULES=$(abspath $(BUILD))/ngx_http_hatch_module.so \
-              TEST_NGINX_SERVROOT=$(abspath $(BUILD))/servroot
-
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
-test-build: $(unit_t) $(BUILD)/unit/zone-poke
+test-build: $(unit_t) $(BUILD)/unit/zone-poke $(BUILD)/unit/route-poke
 
-$(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o $(contract_o)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+$(BUILD)/unit/%-poke: $(BUILD)/obj/t/lib/%_poke.o $(lib_o) $(contract_o)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
 
 test-ready: | deps-test
 	@$(MAKE) --no-print-directory all image test-build
 
 ## test          everything below; what CI runs
 test: test-ready
-	@$(MODULE_ENV) $(PROVE) $(unit_t) t/*.t t/agent/*.t t/e2e/*.t
-	@$(MODULE_ENV) TEST_NGINX_USE_HUP=1 $(PROVE) t/*.t
+	@$(PROVE) $(unit_t) t/*.t t/agent/*.t t/e2e/*.t
+	@TEST_NGINX_USE_HUP=1 $(PROVE) t/*.t
 
 ## test-unit     C programs: contract and libraries
 test-unit: test-ready
@@ -108,8 +106,8 @@ test-unit: test-ready
 
 ## test-module   Test::Nginx, then again with reloads instead of restarts
 test-module: test-ready
-	@$(MODULE_ENV) $(PROVE) t/*.t
-	@$(MODULE_ENV) TEST_NGINX_USE_HUP=1 $(PROVE) t/*.t
+	@$(PROVE) t/*.t
+	@TEST_NGINX_USE_HUP=1 $(PROVE) t/*.t
 
 ## test-agent    the agent against libvirt's test driver
 test-agent: test-ready

@@ -115,7 +115,10 @@ void hatch_store_abort(hatch_store_txn_t *txn);
 int hatch_store_create(hatch_store_txn_t *txn, const hatch_route_t *route,
     hatch_err_t *err);
 
-/* port 0 and auto_wake -1 leave the field as it is; fills route. */
+/*
+ * port 0 and auto_wake -1 leave the field as it is, both together change
+ * nothing; fills route.
+ */
 int hatch_store_update(hatch_store_txn_t *txn, const char *id, uint16_t port,
     int auto_wake, uint64_t now, hatch_route_t *route, hatch_err_t *err);
 

@@ -117,6 +117,10 @@ hatch_store_update(hatch_store_txn_t *txn, const char *id, uint16_t port,
         return rc;
     }
 
+    if (port == 0 && auto_wake < 0) {
+        return 0;
+    }
+
     if (port != 0) {
         route->target_port = port;
     }

@@ -2,7 +2,6 @@
 #include "ngx_hatch_store.h"
 
 #include <grp.h>
-#include <pwd.h>
 #include <sys/wait.h>
 
 
@@ -10,12 +9,10 @@
 #define NGX_HATCH_STORE_RETRY  1000
 
 
-static ngx_int_t ngx_hatch_store_make_dir(ngx_conf_t *cf,
+static ngx_int_t ngx_hatch_store_make_dir(ngx_cycle_t *cycle,
     ngx_hatch_store_t *hs, ngx_uid_t uid, ngx_gid_t gid);
 static void ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
     ngx_gid_t gid, int fd);
-static void ngx_hatch_store_worker_user(ngx_conf_t *cf, ngx_uid_t *uid,
-    ngx_gid_t *gid);
 static ngx_int_t ngx_hatch_store_open(ngx_hatch_store_t *hs);
 static void ngx_hatch_store_cleanup(void *data);
 
@@ -26,18 +23,19 @@ static ngx_queue_t  ngx_hatch_stores;
 
 
 ngx_int_t
-ngx_hatch_store_check(ngx_conf_t *cf, ngx_hatch_store_t *hs)
+ngx_hatch_store_check(ngx_cycle_t *cycle, ngx_hatch_store_t *hs)
 {
-    int          fd[2];
-    pid_t        pid;
-    ssize_t      n;
-    ngx_uid_t    uid;
-    ngx_gid_t    gid;
-    hatch_err_t  err;
+    int               fd[2];
+    pid_t             pid;
+    ssize_t           n;
+    hatch_err_t       err;
+    ngx_core_conf_t  *ccf;
 
-    ngx_hatch_store_worker_user(cf, &uid, &gid);
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
-    if (ngx_hatch_store_make_dir(cf, hs, uid, gid) != NGX_OK) {
+    if (ngx_hatch_store_make_dir(cycle, hs, ccf->user, ccf->group)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -47,21 +45,21 @@ ngx_hatch_store_check(ngx_conf_t *cf, ngx_hatch_store_t *hs)
      */
 
     if (pipe(fd) == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "pipe() failed");
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "pipe() failed");
         return NGX_ERROR;
     }
 
     pid = fork();
 
     if (pid == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "fork() failed");
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno, "fork() failed");
         (void) close(fd[0]);
         (void) close(fd[1]);
         return NGX_ERROR;
     }
 
     if (pid == 0) {
-        ngx_hatch_store_check_child(hs, uid, gid, fd[1]);
+        ngx_hatch_store_check_child(hs, ccf->user, ccf->group, fd[1]);
     }
 
     (void) close(fd[1]);
@@ -79,16 +77,15 @@ ngx_hatch_store_check(ngx_conf_t *cf, ngx_hatch_store_t *hs)
     }
 
     if (n != sizeof(hatch_err_t)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"hatch_route_store\": "
-                           "opening \"%V\" ended without an answer", &hs->dir);
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "\"hatch_route_store\": "
+                      "opening \"%V\" ended without an answer", &hs->dir);
         return NGX_ERROR;
     }
 
     if (err.code != 0) {
         err.text[sizeof(err.text) - 1] = '\0';
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"hatch_route_store\" \"%V\": %s", &hs->dir,
-                           err.text);
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "\"hatch_route_store\" \"%V\": %s", &hs->dir, err.text);
         return NGX_ERROR;
     }
 
@@ -127,24 +124,29 @@ ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
 
 
 static ngx_int_t
-ngx_hatch_store_make_dir(ngx_conf_t *cf, ngx_hatch_store_t *hs, ngx_uid_t uid,
-    ngx_gid_t gid)
+ngx_hatch_store_make_dir(ngx_cycle_t *cycle, ngx_hatch_store_t *hs,
+    ngx_uid_t uid, ngx_gid_t gid)
 {
+    u_char           parent[NGX_MAX_PATH];
     ngx_file_info_t  fi;
 
-    if (ngx_create_full_path(hs->dir.data, 0755) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "\"hatch_route_store\": cannot create parent "
-                           "directory of \"%V\"", &hs->dir);
+    /* a copy: ngx_create_full_path() leaves a path cut where it failed */
+
+    (void) ngx_cpystrn(parent, hs->dir.data, NGX_MAX_PATH);
+
+    if (ngx_create_full_path(parent, 0755) != 0) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "\"hatch_route_store\": cannot create parent directory "
+                      "of \"%V\"", &hs->dir);
         return NGX_ERROR;
     }
 
     if (ngx_create_dir(hs->dir.data, 0700) == NGX_FILE_ERROR) {
 
         if (ngx_errno != NGX_EEXIST) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                               "\"hatch_route_store\": cannot create "
-                               "directory \"%V\"", &hs->dir);
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                          "\"hatch_route_store\": cannot create directory "
+                          "\"%V\"", &hs->dir);
             return NGX_ERROR;
         }
 
@@ -153,9 +155,9 @@ ngx_hatch_store_make_dir(ngx_conf_t *cf, ngx_hatch_store_t *hs, ngx_uid_t uid,
         if (ngx_file_info(hs->dir.data, &fi) == NGX_FILE_ERROR
             || !ngx_is_dir(&fi))
         {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"hatch_route_store\": \"%V\" is not a "
-                               "directory", &hs->dir);
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "\"hatch_route_store\": \"%V\" is not a directory",
+                          &hs->dir);
             return NGX_ERROR;
         }
 
@@ -163,41 +165,13 @@ ngx_hatch_store_make_dir(ngx_conf_t *cf, ngx_hatch_store_t *hs, ngx_uid_t uid,
     }
 
     if (geteuid() == 0 && chown((char *) hs->dir.data, uid, gid) == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "\"hatch_route_store\": chown(\"%V\") failed",
-                           &hs->dir);
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "\"hatch_route_store\": chown(\"%V\") failed",
+                      &hs->dir);
         return NGX_ERROR;
     }
 
     return NGX_OK;
-}
-
-
-/*
- * The user of the workers.  "user" may stand behind the http block or not at
- * all; nginx fills its default in only after us.
- */
-
-static void
-ngx_hatch_store_worker_user(ngx_conf_t *cf, ngx_uid_t *uid, ngx_gid_t *gid)
-{
-    struct group     *grp;
-    struct passwd    *pwd;
-    ngx_core_conf_t  *ccf;
-
-    ccf = (ngx_core_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
-                                           ngx_core_module);
-
-    *uid = ccf->user;
-    *gid = ccf->group;
-
-    if (*uid == (ngx_uid_t) NGX_CONF_UNSET_UINT) {
-        pwd = getpwnam(NGX_USER);
-        *uid = pwd != NULL ? pwd->pw_uid : geteuid();
-
-        grp = getgrnam(NGX_GROUP);
-        *gid = grp != NULL ? grp->gr_gid : getegid();
-    }
 }
 
 

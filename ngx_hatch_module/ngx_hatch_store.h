@@ -72,7 +72,7 @@ struct ngx_hatch_write_s {
  * Configuration time: makes the directory, gives it to the workers' user, and
  * has a child process with that user's rights open the store as a worker will.
  */
-ngx_int_t ngx_hatch_store_check(ngx_conf_t *cf, ngx_hatch_store_t *hs);
+ngx_int_t ngx_hatch_store_check(ngx_cycle_t *cycle, ngx_hatch_store_t *hs);
 
 /* Any process: registers the closing with the cycle. */
 ngx_int_t ngx_hatch_store_init_module(ngx_cycle_t *cycle,

@@ -18,35 +18,31 @@ static void ngx_hatch_zone_owner(ngx_cycle_t *cycle, ngx_uid_t *uid,
 
 
 ngx_int_t
-ngx_hatch_zone_check(ngx_conf_t *cf, ngx_hatch_zone_t *hz)
+ngx_hatch_zone_check(ngx_cycle_t *cycle, ngx_hatch_zone_t *hz)
 {
     u_char  *last, dir[NGX_MAX_PATH];
 
+    /* a copy: ngx_create_full_path() leaves a path cut where it failed */
+
     last = ngx_cpystrn(dir, hz->path.data, NGX_MAX_PATH);
 
-    while (last > dir && *last != '/') {
+    if (ngx_create_full_path(dir, 0755) != 0) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "\"hatch_zone\": cannot create directory of \"%V\"",
+                      &hz->path);
+        return NGX_ERROR;
+    }
+
+    while (last > dir + 1 && *last != '/') {
         last--;
     }
 
     *last = '\0';
 
-    if (last == dir) {
-        return NGX_OK;
-    }
-
-    /* the path ends before the last slash: this makes the directory, too */
-
-    if (ngx_create_full_path(hz->path.data, 0755) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "\"hatch_zone\": cannot create directory of \"%V\"",
-                           &hz->path);
-        return NGX_ERROR;
-    }
-
     if (access((char *) dir, W_OK|X_OK) == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "\"hatch_zone\": directory \"%s\" of \"%V\" "
-                           "is not writable", dir, &hz->path);
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "\"hatch_zone\": directory \"%s\" of \"%V\" "
+                      "is not writable", dir, &hz->path);
         return NGX_ERROR;
     }
 

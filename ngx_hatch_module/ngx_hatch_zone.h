@@ -44,7 +44,7 @@ typedef struct {
 
 
 /* Configuration time: checks that the activity file can be made. */
-ngx_int_t ngx_hatch_zone_check(ngx_conf_t *cf, ngx_hatch_zone_t *hz);
+ngx_int_t ngx_hatch_zone_check(ngx_cycle_t *cycle, ngx_hatch_zone_t *hz);
 
 /* Master, after the configuration was accepted: maps the activity file. */
 void ngx_hatch_zone_init_module(ngx_cycle_t *cycle, ngx_hatch_zone_t *hz);

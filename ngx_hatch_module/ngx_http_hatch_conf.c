@@ -58,13 +58,7 @@ ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf)
         hmcf->store.size = HATCH_STORE_SIZE;
     }
 
-    /* ngx_create_full_path() writes into the path while it works */
-
-    hz->path.data = ngx_pstrdup(cf->pool, &hz->path);
-    hmcf->store.dir.data = ngx_pstrdup(cf->pool, &hmcf->store.dir);
-
-    if (hz->path.data == NULL || hmcf->store.dir.data == NULL
-        || ngx_conf_full_name(cf->cycle, &hz->path, 0) != NGX_OK
+    if (ngx_conf_full_name(cf->cycle, &hz->path, 0) != NGX_OK
         || ngx_conf_full_name(cf->cycle, &hmcf->store.dir, 0) != NGX_OK)
     {
         return NGX_CONF_ERROR;

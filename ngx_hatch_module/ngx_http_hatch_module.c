@@ -12,6 +12,7 @@ static ngx_int_t ngx_http_hatch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_add_handler(ngx_conf_t *cf,
     ngx_http_handler_pt handler);
+static char *ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf);
 static ngx_int_t ngx_http_hatch_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_hatch_init_process(ngx_cycle_t *cycle);
 
@@ -130,6 +131,35 @@ ngx_module_t  ngx_http_hatch_module = {
 };
 
 
+/*
+ * A core module of the same file, for one hook: its init_conf runs when all
+ * of the configuration is known, also a "user" that stands behind the http
+ * block, and may still refuse it.
+ */
+
+static ngx_core_module_t  ngx_hatch_module_ctx = {
+    ngx_string("hatch"),
+    NULL,
+    ngx_hatch_init_conf
+};
+
+
+ngx_module_t  ngx_hatch_module = {
+    NGX_MODULE_V1,
+    &ngx_hatch_module_ctx,                 /* module context */
+    NULL,                                  /* module directives */
+    NGX_CORE_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
 static ngx_int_t
 ngx_http_hatch_preconfiguration(ngx_conf_t *cf)
 {
@@ -143,18 +173,6 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
     ngx_http_hatch_main_conf_t  *hmcf;
 
     hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hatch_module);
-
-    if ((hmcf->use & NGX_HTTP_HATCH_USE_ZONE)
-        && ngx_hatch_zone_check(cf, &hmcf->zone) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if ((hmcf->use & NGX_HTTP_HATCH_USE_STORE)
-        && ngx_hatch_store_check(cf, &hmcf->store) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
 
     if (hmcf->use & NGX_HTTP_HATCH_USE_WRITES) {
         hmcf->store.thread_pool = ngx_thread_pool_add(cf, NULL);
@@ -201,6 +219,33 @@ ngx_http_hatch_add_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
     *h = handler;
 
     return NGX_OK;
+}
+
+
+static char *
+ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf)
+{
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_hatch_module);
+
+    if (hmcf == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_ZONE)
+        && ngx_hatch_zone_check(cycle, &hmcf->zone) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_STORE)
+        && ngx_hatch_store_check(cycle, &hmcf->store) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 

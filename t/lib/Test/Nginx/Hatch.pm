@@ -1,0 +1,120 @@
+package Test::Nginx::Hatch;
+
+# Test::Nginx for this module: use it before Test::Nginx::Socket.
+#
+# Runs the test in a private world, points Test::Nginx at the built module
+# and at a folder of the test's own, and gives every block a zone, a route
+# store and a clean error log:
+#
+#   $TEST_NGINX_HATCH_DIR     a folder that workers may use
+#   --- zone                  ID STATE ADDRESS lines; published before nginx
+#                             starts (the default is the VMs below)
+#   --- routes                ID VM SUBDOMAIN PORT lines, added to the store
+#   --- no_zone               nothing is published
+#
+# Without --- http_config a block gets hatch_zone, hatch_route_store and
+# upstream vms.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+
+my ($top, $build);
+
+BEGIN {
+    $top = abs_path(dirname(__FILE__) . '/../../../..');
+    $build = abs_path($ENV{HATCH_BUILD} || "$top/build");
+
+    if (!$ENV{HATCH_WORLD}) {
+        exec "$top/t/lib/world", '--no-libvirt', $^X, "-I$top/t/lib",
+             abs_path($0), @ARGV or die "cannot enter a world: $!";
+    }
+
+    my $dir = tempdir('hatch-module.XXXXXX', TMPDIR => 1, CLEANUP => 1);
+    chmod 0755, $dir;
+    mkdir "$dir/servroot";
+    $ENV{TEST_NGINX_SERVROOT} = "$dir/servroot";
+    $ENV{TEST_NGINX_HATCH_DIR} = $dir;
+    $ENV{TEST_NGINX_LOAD_MODULES} = "$build/ngx_http_hatch_module.so";
+    $ENV{TEST_NGINX_MASTER_PROCESS} //= 'on';
+    $ENV{TEST_NGINX_PORT} //= 1984;
+    $ENV{TEST_NGINX_GUEST_PORT} = 1985;    # the network is the test's own
+}
+
+use Test::Nginx::Socket;
+
+my @vms = (
+    'vm_running222222222 running 127.0.0.1',
+    'vm_other22222222222 running 127.0.0.1',
+    'vm_six2222222222222 running ::1',
+    'vm_stopped222222222 stopped 127.0.0.1',
+    'vm_paused2222222222 paused 127.0.0.1',
+    'vm_error22222222222 error 127.0.0.1',
+    'vm_noaddress2222222 running -',
+);
+
+
+sub run_tool {
+    my ($tool, @args) = @_;
+    system("$build/unit/$tool", @args) == 0 or die "$tool @args failed";
+}
+
+
+sub import {
+    no_shuffle();
+    no_root_location();
+    no_long_string();
+    log_level('info');
+}
+
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $dir = $ENV{TEST_NGINX_HATCH_DIR};
+
+    mkdir "$dir/run";
+
+    if (defined $block->no_zone) {
+        unlink "$dir/run/zone";
+
+    } else {
+        my @lines = defined $block->zone ? split /\n/, $block->zone : @vms;
+        unlink "$dir/run/zone";
+        run_tool('zone-poke', "$dir/run/zone", 16384, map split, @lines);
+    }
+
+    if (defined $block->routes) {
+        mkdir "$dir/routes", 0755;
+        my $routes = $block->routes;
+        $routes =~ s/\$TEST_NGINX_(\w+)/$ENV{"TEST_NGINX_$1"}/g;
+        run_tool('route-poke', "$dir/routes", split ' ', $routes);
+    }
+
+    if (!defined $block->http_config) {
+        $block->set_value('http_config', <<'EOF');
+    hatch_zone $TEST_NGINX_HATCH_DIR/run/zone;
+    hatch_route_store $TEST_NGINX_HATCH_DIR/routes size=64m;
+    upstream vms {
+        hatch;
+        keepalive 4;
+    }
+EOF
+    }
+
+    # more_http: what a file's own preprocessor adds (those run before this)
+    $block->set_value('http_config', $block->http_config . $block->more_http)
+        if defined $block->more_http;
+
+    if (!defined $block->error_log && !defined $block->no_error_log
+        && !defined $block->must_die)
+    {
+        $block->set_value('no_error_log',
+                          "[alert]\n[crit]\n[emerg]\n[error]");
+    }
+});
+
+
+1;

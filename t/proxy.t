@@ -1,0 +1,235 @@
+#!/usr/bin/perl
+
+# hatch_route and upstream { hatch; }: what a VM's state and its guest make
+# of a request.
+
+use Test::Nginx::Hatch;
+use Test::Nginx::Socket 'no_plan';
+
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $port = $ENV{TEST_NGINX_GUEST_PORT};
+
+    $block->set_value('config', <<'EOF') if !defined $block->config;
+    location / {
+        hatch_route hatch.local;
+        proxy_pass http://vms;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+    }
+EOF
+    $block->set_value('more_http', <<"EOF");
+    server {
+        listen 127.0.0.1:$port;
+        listen [::1]:$port;
+        location / {
+            add_header X-Connection \$connection;
+            return 200 "\$request_method \$host \$request_uri\\n";
+        }
+        location /echo {
+            proxy_pass http://127.0.0.1:$port/;
+        }
+        location /close { return 444; }
+        location /missing { return 404 "the guest's own\\n"; }
+        location /broken { return 502 "the guest's own 502\\n"; }
+    }
+EOF
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: a running VM, by IPv4
+--- routes
+rt_aaaaaaaaaaaaaaaa vm_running222222222 demo $TEST_NGINX_GUEST_PORT
+rt_bbbbbbbbbbbbbbbb vm_six2222222222222 six $TEST_NGINX_GUEST_PORT
+rt_cccccccccccccccc vm_stopped222222222 stopped $TEST_NGINX_GUEST_PORT
+rt_dddddddddddddddd vm_paused2222222222 paused $TEST_NGINX_GUEST_PORT
+rt_eeeeeeeeeeeeeeee vm_error22222222222 error $TEST_NGINX_GUEST_PORT
+rt_ffffffffffffffff vm_noaddress2222222 noaddress $TEST_NGINX_GUEST_PORT
+rt_gggggggggggggggg vm_gone222222222222 gone $TEST_NGINX_GUEST_PORT
+rt_hhhhhhhhhhhhhhhh vm_running222222222 refused 1
+--- request
+POST /a/b?c=d
+body
+--- more_headers
+Host: demo.hatch.local
+--- response_body
+POST demo.hatch.local /a/b?c=d
+--- error_code: 200
+
+
+=== TEST 2: by IPv6
+--- request
+GET /
+--- more_headers
+Host: six.hatch.local
+--- response_body
+GET six.hatch.local /
+--- error_code: 200
+
+
+=== TEST 3: connections to the guest are kept
+--- request eval
+["GET /1", "GET /2"]
+--- more_headers
+Host: demo.hatch.local
+--- response_body eval
+["GET demo.hatch.local /1\n", "GET demo.hatch.local /2\n"]
+--- error_code eval
+[200, 200]
+
+
+=== TEST 4: a VM that is not running
+--- raw_request eval
+[map "GET / HTTP/1.1\r\nHost: $_.hatch.local\r\nConnection: close\r\n\r\n",
+ 'stopped', 'paused', 'error']
+--- response_body eval
+[map qq({"error":"the VM is $_","code":"vm_not_running"}),
+ 'stopped', 'paused', 'error']
+--- response_headers eval
+["Retry-After: 1", "Retry-After: 1", "Retry-After: 1"]
+--- error_code eval
+[503, 503, 503]
+
+
+=== TEST 5: a VM without an address
+--- request
+GET /
+--- more_headers
+Host: noaddress.hatch.local
+--- response_body chomp
+{"error":"the VM has no network address","code":"vm_no_address"}
+--- error_code: 502
+
+
+=== TEST 6: a VM that is gone
+--- request
+GET /
+--- more_headers
+Host: gone.hatch.local
+--- response_body chomp
+{"error":"the VM no longer exists","code":"vm_not_found"}
+--- error_code: 404
+
+
+=== TEST 7: a guest that refuses
+--- request
+GET /
+--- more_headers
+Host: refused.hatch.local
+--- response_body chomp
+{"error":"the VM does not accept connections on the route's port","code":"guest_refused"}
+--- response_headers
+Content-Type: application/json
+Cache-Control: no-store
+--- error_code: 502
+--- error_log
+connect() failed (111: Connection refused) while connecting to upstream
+
+
+=== TEST 8: the same with HEAD
+--- request
+HEAD /
+--- more_headers
+Host: refused.hatch.local
+--- response_headers
+Content-Length: 89
+--- response_body
+--- error_code: 502
+--- error_log
+Connection refused
+
+
+=== TEST 9: a guest that closes without an answer
+--- request
+GET /close
+--- more_headers
+Host: demo.hatch.local
+--- response_body chomp
+{"error":"the VM closed the connection without an answer","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream prematurely closed connection
+
+
+=== TEST 10: the guest's own errors are left alone
+--- request eval
+["GET /missing", "GET /broken"]
+--- more_headers
+Host: demo.hatch.local
+--- response_body eval
+["the guest's own\n", "the guest's own 502\n"]
+--- error_code eval
+[404, 502]
+
+
+=== TEST 11: a guest that takes too long
+--- config
+    location / {
+        hatch_route hatch.local;
+        proxy_pass http://vms;
+        proxy_read_timeout 50ms;
+    }
+--- http_config
+    hatch_zone $TEST_NGINX_HATCH_DIR/run/zone;
+    hatch_route_store $TEST_NGINX_HATCH_DIR/routes size=64m;
+    upstream vms { hatch; }
+--- routes
+rt_iiiiiiiiiiiiiiii vm_running222222222 slow 1986
+--- tcp_listen: 1986
+--- tcp_no_close
+--- tcp_reply_delay: 3
+--- tcp_reply: late
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the VM did not answer in time","code":"guest_timeout"}
+--- response_headers
+Retry-After: 1
+--- error_code: 504
+--- error_log
+upstream timed out
+
+
+=== TEST 12: an error_page of the user's own
+--- config
+    error_page 404 /lost;
+    error_page 502 503 =200 /asleep;
+    location / {
+        hatch_route hatch.local;
+        proxy_pass http://vms;
+    }
+    location /lost { return 404 "lost\n"; }
+    location /asleep { return 200 "asleep: $hatch_vm_id\n"; }
+--- raw_request eval
+[map "GET / HTTP/1.1\r\nHost: $_.hatch.local\r\nConnection: close\r\n\r\n",
+ 'nothing', 'stopped', 'refused']
+--- response_body eval
+["lost\n", "asleep: vm_stopped222222222\n", "asleep: vm_running222222222\n"]
+--- error_code eval
+[404, 200, 200]
+--- no_error_log
+[alert]
+
+
+=== TEST 13: access control comes first
+--- config
+    location / {
+        deny all;
+        hatch_route hatch.local;
+        proxy_pass http://vms;
+    }
+--- request
+GET /
+--- more_headers
+Host: demo.hatch.local
+--- response_body_like chomp
+403 Forbidden
+--- error_code: 403
+--- error_log
+access forbidden by rule
