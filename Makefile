@@ -62,7 +62,7 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_) $(CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/obj/t/unit/*.d)
+-include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/obj/t/*/*.d)
 
 deps-%:
 	@util/deps $*
@@ -81,14 +81,18 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
+TOOLS       = zone-poke route-poke store-hold
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
-test-build: $(unit_t) $(BUILD)/unit/zone-poke $(BUILD)/unit/route-poke
+test-build: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
 
-$(BUILD)/unit/%-poke: $(BUILD)/obj/t/lib/%_poke.o $(lib_o) $(contract_o)
+$(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o
+$(BUILD)/unit/route-poke: $(BUILD)/obj/t/lib/route_poke.o
+$(BUILD)/unit/store-hold: $(BUILD)/obj/t/lib/store_hold.o
+$(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
 

@@ -139,7 +139,7 @@ client intended to send too large chunked body
 --- config
     location / { hatch_api; }
 --- raw_request eval
-["$main::head\r\n", "${main::head}Content-Length: 0\r\n\r\n"]
+"$main::head\r\n"
 --- response_body chomp
 {"error":"a JSON object is missing","code":"invalid_json"}
 --- error_code: 400

@@ -14,7 +14,7 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
-use Exporter 'import';
+use Exporter ();
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
@@ -24,6 +24,7 @@ use POSIX qw(:sys_wait_h setsid);
 use Test::More;
 use Time::HiRes qw(time);
 
+our @ISA = ('Exporter');
 our @EXPORT = qw(
     $dir $top api healthz http request json wait_until spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
@@ -54,7 +55,8 @@ sub import {
     mkdir "$dir/$_" for qw(run logs);
     $ENV{HATCH_ROUTE_STORE} = "$dir/routes";
 
-    __PACKAGE__->export_to_level(1, $class);
+
+    Exporter::export_to_level($class, 1, $class);
 }
 
 
@@ -137,7 +139,7 @@ sub kill_pid {
 
 # --- HTTP ---
 
-sub json { return JSON::PP->new->canonical->allow_nonref->decode($_[0]) }
+sub json { return JSON::PP->new->utf8->canonical->allow_nonref->decode($_[0]) }
 
 
 sub connect_to {
@@ -218,7 +220,7 @@ sub http {
 sub api {
     my ($method, $path, $body) = @_;
     my $to = $nginx_started ? '127.0.0.1:8080' : "$dir/run/agent.sock";
-    $body = JSON::PP->new->canonical->encode($body) if ref $body;
+    $body = JSON::PP->new->utf8->canonical->encode($body) if ref $body;
     my $r = http($to, $method, $path, $body) or return;
     $r->{json} = eval { json($r->{body}) };
     return $r;

@@ -1,0 +1,101 @@
+#!/usr/bin/perl
+
+# What somebody does with virsh behind the agent's back.
+
+use strict;
+use warnings;
+
+use Test::Hatch world => 'libvirt';
+use Test::More;
+
+start_agent(connect => 'qemu:///system', env => { HATCH_RESYNC_INTERVAL => 1 });
+start_nginx();
+
+sub state_is {
+    my ($id, $state, $what) = @_;
+    wait_until($what, sub {
+        (api('GET', "/vms/$id")->{json}{state} // '') eq $state
+    });
+    is(api('GET', "/vms/$id")->{json}{state}, $state, $what);
+}
+
+my ($vm, $other) = map create_vm(), 1 .. 2;
+create_route($_->{id}) for $vm, $vm, $other;
+is(healthz()->{body}, '{"status":"ok","vm_count":2,"route_count":3}', 'begin');
+
+virsh("suspend $vm->{id}");
+state_is($vm->{id}, 'paused', 'virsh suspend');
+virsh("resume $vm->{id}");
+state_is($vm->{id}, 'running', 'virsh resume');
+virsh("managedsave $vm->{id}");
+state_is($vm->{id}, 'snapshotted', 'virsh managedsave');
+virsh("start $vm->{id}");
+state_is($vm->{id}, 'running', 'virsh start restores it');
+virsh("managedsave $vm->{id}");
+state_is($vm->{id}, 'snapshotted', 'saved again');
+is(api('POST', "/vms/$vm->{id}/start")->{json}{state}, 'running',
+   'our start restores it, too');
+virsh("managedsave $vm->{id}");
+is(api('POST', "/vms/$vm->{id}/stop")->{json}{state}, 'stopped',
+   'our stop of a saved one drops the memory');
+
+# a running domain that is undefined lives on, transient
+virsh("undefine $other->{id}");
+state_is($other->{id}, 'running', 'undefined while it runs');
+is(healthz()->{json}{vm_count}, 2, 'it still counts');
+virsh("destroy $other->{id}");
+wait_until('it is gone', sub { healthz()->{json}{vm_count} == 1 });
+is(healthz()->{body}, '{"status":"ok","vm_count":1,"route_count":2}',
+   'destroyed: gone, with its route');
+wait_until('its reservation is gone', sub {
+    virsh('net-dumpxml hatch') !~ /\Q$other->{guest_mac}/
+});
+
+# the metadata is taken off: the domain is nobody's of ours any more
+my $xml = virsh("dumpxml --inactive $vm->{id}");
+(my $bare = $xml) =~ s{<metadata>.*?</metadata>}{}s;
+write_file("$dir/bare.xml", $bare);
+virsh("define $dir/bare.xml");
+wait_until('it is no longer ours', sub { healthz()->{json}{vm_count} == 0 });
+is(api('GET', "/vms/$vm->{id}")->{status}, 404, 'without our metadata: 404');
+is(api('DELETE', "/vms/$vm->{id}")->{status}, 404, 'and out of our reach');
+like(virsh('list --all --name'), qr/\Q$vm->{id}/, 'its domain stays');
+
+# and put on again
+write_file("$dir/ours.xml", $xml);
+virsh("define $dir/ours.xml");
+state_is($vm->{id}, 'stopped', 'with our metadata it is ours again');
+is(healthz()->{json}{vm_count}, 1, 'and counts');
+
+# metadata that is not what we write
+(my $broken = $xml) =~ s/vcpu_count="\d+"/vcpu_count="many"/;
+$broken =~ s/vcpu_count='\d+'/vcpu_count='many'/;
+write_file("$dir/broken.xml", $broken);
+virsh("define $dir/broken.xml");
+wait_until('a warning', sub { agent_log() =~ /is not Hatch's: vcpu_count/ });
+is(api('GET', "/vms/$vm->{id}")->{json}{vcpu_count}, 1,
+   'broken metadata: the last good settings stay');
+virsh("define $dir/ours.xml");
+
+# the network is destroyed and undefined; the next VM brings it back
+virsh('net-destroy hatch');
+virsh('net-undefine hatch');
+my $third = create_vm();
+ok($third, 'the network is made again');
+wait_until('all reservations are there', sub {
+    my $net = virsh('net-dumpxml hatch');
+    $net =~ /\Q$third->{guest_mac}/ && $net =~ /\Q$vm->{guest_mac}/;
+});
+like(virsh('net-dumpxml hatch'), qr/\Q$vm->{guest_ip}/,
+     'also those of the other VMs');
+
+# a reservation that belongs to nobody
+virsh(q{net-update hatch add ip-dhcp-host "<host mac='52:54:00:99:99:99'}
+      . q{ ip='10.201.9.9'/>" --live --config});
+wait_until('it is removed', sub {
+    virsh('net-dumpxml hatch') !~ /52:54:00:99:99:99/
+});
+pass('a reservation of no VM is removed');
+
+allow_log(qr/warn:/);
+done();
