@@ -22,7 +22,7 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_store route_store_write
 AGENT       = api api_vm config http image log main net routes sync table \
-              virt vm xml
+              tidy virt vm xml
 
 contract_o  = $(CONTRACT:%=$(BUILD)/obj/contract/hatch_%.o)
 lib_o       = $(LIB:%=$(BUILD)/obj/lib/hatch_%.o)
@@ -128,3 +128,34 @@ clean:
 ## help          this list
 help:
 	@sed -n 's/^## //p' Makefile
+
+# --- quality, installation ---
+
+C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
+                         ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c)
+SCRIPTS     = util/build-image util/build-module util/deps \
+              util/fetch-test-nginx util/run t/lib/world .ci/run
+SANITIZE    = -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+              -fno-omit-frame-pointer -O1 -g
+
+## check         style, static analysis, shell and Perl syntax
+check: | deps-check
+	@util/check-style $(C_FILES)
+	@for f in $(SCRIPTS); do bash -n $$f || exit 1; done
+	@cppcheck -q --enable=warning,portability,performance --inline-suppr \
+	    --error-exitcode=1 -Icontract -Ilib -Iagent \
+	    --suppress=missingIncludeSystem --suppress=varFuncNullUB \
+	    contract lib agent t/unit t/lib
+	@$(MAKE) --no-print-directory -s BUILD=build-clang CC=clang all test-build
+	@echo "check: clean"
+
+## install       to $(DESTDIR)$(PREFIX); nothing is started
+install: all
+	install -D -m 755 $(BUILD)/hatch-agent $(DESTDIR)$(SBINDIR)/hatch-agent
+	install -D -m 755 $(BUILD)/hatch-zone $(DESTDIR)$(BINDIR)/hatch-zone
+	install -D -m 644 $(BUILD)/ngx_http_hatch_module.so \
+	    $(DESTDIR)$(MODULEDIR)/ngx_http_hatch_module.so
+	[ -e $(DESTDIR)/etc/hatch/agent.json ] || install -D -m 644 \
+	    deploy/agent.json $(DESTDIR)/etc/hatch/agent.json
+	install -D -m 644 nginx.conf.example \
+	    $(DESTDIR)$(PREFIX)/share/doc/hatch/nginx.conf.example

@@ -10,10 +10,10 @@
 #include "config.h"
 #include "http.h"
 #include "log.h"
-#include "net.h"
 #include "routes.h"
 #include "sync.h"
 #include "table.h"
+#include "tidy.h"
 #include "virt.h"
 
 #include "hatch_guard.h"
@@ -109,6 +109,10 @@ main_start(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
+        rc = tidy_start(config, err);
+    }
+
+    if (rc == 0) {
         rc = sync_start(config, err);
     }
 
@@ -175,6 +179,7 @@ main(int argc, char **argv)
 
     http_stop();
     sync_stop();
+    tidy_stop();
     routes_close();
     table_close();
 

@@ -7,6 +7,7 @@
 #include "xml.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <libvirt/virterror.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,23 +122,72 @@ net_ensure(virConnectPtr conn, const config_t *config,
 
 
 static int
-net_update(virNetworkPtr network, unsigned command, const char *mac,
-    struct in_addr ip, hatch_err_t *err)
+net_has_host(const xml_network_t *described, const char *mac,
+    struct in_addr ip)
 {
-    cleanup_free char  *xml = xml_host(mac, ip);
+    unsigned  i;
 
-    if (xml == NULL
-        || virNetworkUpdate(network, command, VIR_NETWORK_SECTION_IP_DHCP_HOST,
-                            -1, xml,
-                            VIR_NETWORK_UPDATE_AFFECT_LIVE
-                            | VIR_NETWORK_UPDATE_AFFECT_CONFIG)
-           == -1)
-    {
-        return virt_error(err, "cannot change the reservations of the "
-                          "network");
+    for (i = 0; i < described->hosts; i++) {
+        if (strcasecmp(described->host[i].mac, mac) == 0
+            && described->host[i].ip.s_addr == ip.s_addr)
+        {
+            return 1;
+        }
     }
 
     return 0;
+}
+
+
+/* Is it so in libvirt, now, that there is (or is no) such reservation? */
+static int
+net_is_so(virNetworkPtr network, const char *mac, struct in_addr ip,
+    int there)
+{
+    int            so;
+    hatch_err_t    err;
+    xml_network_t  described;
+
+    if (net_describe(network, &described, &err) != 0) {
+        return 0;
+    }
+
+    so = net_has_host(&described, mac, ip) == there;
+    free(described.host);
+
+    return so;
+}
+
+
+/*
+ * Adds or deletes a reservation.  The tidy thread and an operation may want
+ * the same at once; whoever comes second finds it done, which is no error.
+ */
+static int
+net_update(virNetworkPtr network, int add, const char *mac, struct in_addr ip,
+    hatch_err_t *err)
+{
+    int                 rc;
+    cleanup_free char  *xml = xml_host(mac, ip);
+
+    if (xml == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot change the network");
+    }
+
+    if (virNetworkUpdate(network,
+                         add ? VIR_NETWORK_UPDATE_COMMAND_ADD_LAST
+                             : VIR_NETWORK_UPDATE_COMMAND_DELETE,
+                         VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml,
+                         VIR_NETWORK_UPDATE_AFFECT_LIVE
+                         | VIR_NETWORK_UPDATE_AFFECT_CONFIG)
+        == 0)
+    {
+        return 0;
+    }
+
+    rc = virt_error(err, "cannot change the reservations of the network");
+
+    return net_is_so(network, mac, ip, add) ? 0 : rc;
 }
 
 
@@ -151,9 +201,7 @@ net_reserve(virConnectPtr conn, const config_t *config, const char *mac,
     rc = net_open(conn, config, &network, err);
 
     return rc == 0
-           ? net_update(network, VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, mac, ip,
-                        err)
-           : rc;
+           ? net_update(network, 1, mac, ip, err) : rc;
 }
 
 
@@ -161,9 +209,6 @@ int
 net_release(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err)
 {
-    int                            rc;
-    unsigned                       i, found = 0;
-    xml_network_t                  described;
     cleanup_network virNetworkPtr  network = NULL;
 
     network = virNetworkLookupByName(conn, config->network_name);
@@ -174,37 +219,8 @@ net_release(virConnectPtr conn, const config_t *config, const char *mac,
                ? 0 : virt_error(err, "cannot look up the network");
     }
 
-    rc = net_describe(network, &described, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    for (i = 0; i < described.hosts; i++) {
-        found |= strcasecmp(described.host[i].mac, mac) == 0;
-    }
-
-    free(described.host);
-
-    return found ? net_update(network, VIR_NETWORK_UPDATE_COMMAND_DELETE, mac,
-                              ip, err)
-                 : 0;
-}
-
-
-static int
-net_has_host(const xml_network_t *described, const vm_t *vm)
-{
-    unsigned  i;
-
-    for (i = 0; i < described->hosts; i++) {
-        if (strcasecmp(described->host[i].mac, vm->guest_mac) == 0
-            && described->host[i].ip.s_addr == vm->guest_ip.s_addr)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
+    return net_is_so(network, mac, ip, 0)
+           ? 0 : net_update(network, 0, mac, ip, err);
 }
 
 
@@ -236,8 +252,8 @@ net_correct(virNetworkPtr network, const xml_network_t *described,
             continue;
         }
 
-        rc = net_update(network, VIR_NETWORK_UPDATE_COMMAND_DELETE,
-                        described->host[i].mac, described->host[i].ip, err);
+        rc = net_update(network, 0, described->host[i].mac,
+                        described->host[i].ip, err);
         if (rc != 0) {
             return rc;
         }
@@ -248,13 +264,12 @@ net_correct(virNetworkPtr network, const xml_network_t *described,
     for (i = 0; i < n; i++) {
         /* one that is being created makes its own */
         if (!vms[i].enable_network || vms[i].state == HATCH_STATE_NONE
-            || net_has_host(described, &vms[i]))
+            || net_has_host(described, vms[i].guest_mac, vms[i].guest_ip))
         {
             continue;
         }
 
-        rc = net_update(network, VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
-                        vms[i].guest_mac, vms[i].guest_ip, err);
+        rc = net_update(network, 1, vms[i].guest_mac, vms[i].guest_ip, err);
         if (rc != 0) {
             return rc;
         }

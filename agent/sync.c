@@ -3,8 +3,8 @@
 #include "sync.h"
 #include "cleanup.h"
 #include "log.h"
-#include "net.h"
 #include "routes.h"
+#include "tidy.h"
 #include "xml.h"
 
 #include "hatch_id.h"
@@ -182,6 +182,7 @@ sync_gone(const char *id, hatch_err_t *err)
 
     if (known) {
         log_event(LOG_INFO, "%s: gone", id);
+        tidy_request();
     }
 
     return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
@@ -234,17 +235,34 @@ sync_vm(virConnectPtr conn, const char *id, hatch_err_t *err)
 
 /* --- all VMs --- */
 
-static int
-sync_verify_gone(void *ctx, const char *id)
+static job_t *sync_next_job(void);
+
+
+/*
+ * A comparison of thousands of domains takes seconds.  The news of those that
+ * change meanwhile does not wait for it: this runs between any two of them.
+ */
+static void
+sync_jobs(virConnectPtr conn)
 {
+    int          rc;
+    job_t       *job;
     hatch_err_t  err;
 
-    return sync_vm(ctx, id, &err) == HATCH_ERR_NOT_FOUND;
+    while ((job = sync_next_job()) != NULL) {
+        rc = sync_vm(conn, job->id, &err);
+
+        if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+            log_event(LOG_WARN, "%s: %s", job->id, err.text);
+        }
+
+        free(job);
+    }
 }
 
 
 static void
-sync_listed(virDomainPtr *domains, int n)
+sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
 {
     int          i, rc;
     const char  *name;
@@ -257,6 +275,7 @@ sync_listed(virDomainPtr *domains, int n)
             continue;
         }
 
+        sync_jobs(conn);
         rc = sync_domain(domains[i], name, &err);
 
         /* not found: a domain of somebody else with a name like ours */
@@ -292,6 +311,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
             continue;
         }
 
+        sync_jobs(conn);
         rc = sync_vm(conn, vms[j].id, &err);
 
         if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
@@ -305,8 +325,6 @@ static int
 sync_all(virConnectPtr conn, hatch_err_t *err)
 {
     int            i, n;
-    unsigned       count;
-    hatch_err_t    why;
     virDomainPtr  *domains = NULL;
 
     n = virConnectListAllDomains(conn, &domains, 0);
@@ -314,7 +332,7 @@ sync_all(virConnectPtr conn, hatch_err_t *err)
         return virt_error(err, "cannot list the domains");
     }
 
-    sync_listed(domains, n);
+    sync_listed(conn, domains, n);
     sync_missing(conn, domains, n);
 
     for (i = 0; i < n; i++) {
@@ -325,22 +343,7 @@ sync_all(virConnectPtr conn, hatch_err_t *err)
 
     table_publish();
 
-    if (routes_delete_orphans(sync_.config, sync_verify_gone, conn, &count,
-                              &why) != 0)
-    {
-        log_event(LOG_ERROR, "%s", why.text);
-
-    } else if (count != 0) {
-        log_event(LOG_INFO, "deleted %u routes of VMs that are gone", count);
-    }
-
-    if (net_reconcile(conn, sync_.config, &count, &why) != 0) {
-        log_event(LOG_WARN, "%s", why.text);
-
-    } else if (count != 0) {
-        log_event(LOG_INFO, "corrected %u reservations of network \"%s\"",
-                  count, sync_.config->network_name);
-    }
+    tidy_request();
 
     return 0;
 }
@@ -359,24 +362,13 @@ sync_now(void)
 }
 
 
-/* Waits until `deadline` for something to do; returns the next job if any. */
+/* Takes the first job off the queue; NULL if there is none. */
 static job_t *
-sync_wait(uint64_t deadline)
+sync_next_job(void)
 {
-    job_t            *job;
-    struct timespec   ts;
-
-    ts.tv_sec = (time_t) (deadline / 1000);
-    ts.tv_nsec = (long) (deadline % 1000) * 1000000;
+    job_t  *job;
 
     pthread_mutex_lock(&sync_.lock);
-
-    while (sync_.first == NULL && !sync_.lost && !sync_.stop
-           && pthread_cond_timedwait(&sync_.wake, &sync_.lock, &ts)
-              != ETIMEDOUT)
-    {
-        /* void */
-    }
 
     job = sync_.first;
 
@@ -391,6 +383,39 @@ sync_wait(uint64_t deadline)
     pthread_mutex_unlock(&sync_.lock);
 
     return job;
+}
+
+
+static void
+sync_drop_jobs(void)
+{
+    job_t  *job;
+
+    while ((job = sync_next_job()) != NULL) {
+        free(job);
+    }
+}
+
+
+/* Waits until `deadline` for something to do. */
+static void
+sync_wait(uint64_t deadline)
+{
+    struct timespec  ts;
+
+    ts.tv_sec = (time_t) (deadline / 1000);
+    ts.tv_nsec = (long) (deadline % 1000) * 1000000;
+
+    pthread_mutex_lock(&sync_.lock);
+
+    while (sync_.first == NULL && !sync_.lost && !sync_.stop
+           && pthread_cond_timedwait(&sync_.wake, &sync_.lock, &ts)
+              != ETIMEDOUT)
+    {
+        /* void */
+    }
+
+    pthread_mutex_unlock(&sync_.lock);
 }
 
 
@@ -450,7 +475,6 @@ static void
 sync_serve(void)
 {
     int                         lost;
-    job_t                      *job;
     uint64_t                    next;
     hatch_err_t                 err;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
@@ -458,23 +482,13 @@ sync_serve(void)
     next = sync_now() + (uint64_t) sync_.config->resync_interval * 1000;
 
     while (conn != NULL) {
-        job = sync_wait(next);
+        sync_wait(next);
 
         if (sync_flag(&lost) || lost) {
-            free(job);
             return;
         }
 
-        if (job != NULL) {
-            if (sync_vm(conn, job->id, &err) < 0
-                && err.code != HATCH_ERR_NOT_FOUND)
-            {
-                log_event(LOG_WARN, "%s: %s", job->id, err.text);
-            }
-
-            free(job);
-            continue;
-        }
+        sync_jobs(conn);
 
         if (sync_now() >= next) {
             if (sync_all(conn, &err) != 0) {
@@ -512,7 +526,8 @@ sync_run(void *data)
         }
 
         table_set_libvirt(HATCH_LIBVIRT_DISCONNECTED);
-        free(sync_wait(sync_now() + backoff));
+        sync_drop_jobs();               /* the next comparison sees them */
+        sync_wait(sync_now() + backoff);
 
         backoff = backoff * 2 < SYNC_BACKOFF_MAX ? backoff * 2
                                                  : SYNC_BACKOFF_MAX;

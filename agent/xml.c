@@ -17,6 +17,10 @@
 
 /* --- writing --- */
 
+static void xml_begin(xmlTextWriterPtr w, const char *element, ...)
+    __attribute__((sentinel));
+
+
 /* Element and attributes: name, value, ..., NULL.  Values are escaped. */
 static void
 xml_begin(xmlTextWriterPtr w, const char *element, ...)

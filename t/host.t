@@ -5,11 +5,7 @@
 use Test::Nginx::Hatch;
 use Test::Nginx::Socket 'no_plan';
 
-# Requests with these Host lines.
-sub hosts {
-    return [map "GET / HTTP/1.1\r\nHost: $_\r\nConnection: close\r\n\r\n",
-            @_];
-}
+sub hosts { return [map "Host: $_", @_] }
 
 add_block_preprocessor(sub {
     my ($block) = @_;
@@ -36,7 +32,10 @@ __DATA__
 === TEST 1: found, however the host is written
 --- routes
 rt_aaaaaaaaaaaaaaaa vm_running222222222 demo $TEST_NGINX_GUEST_PORT
---- raw_request eval
+--- request eval
+[map "GET /", @{ main::hosts('demo.hatch.local', 'demo.hatch.local:9090', 'DEMO.Hatch.LOCAL',
+            'demo.hatch.local.', 'Demo.hatch.local.:80') }]
+--- more_headers eval
 main::hosts('demo.hatch.local', 'demo.hatch.local:9090', 'DEMO.Hatch.LOCAL',
             'demo.hatch.local.', 'Demo.hatch.local.:80')
 --- response_body eval
@@ -49,7 +48,9 @@ main::hosts('demo.hatch.local', 'demo.hatch.local:9090', 'DEMO.Hatch.LOCAL',
 --- routes eval
 "rt_bbbbbbbbbbbbbbbb vm_running222222222 " . 'x' x 63
 . ' $TEST_NGINX_GUEST_PORT'
---- raw_request eval
+--- request eval
+[map "GET /", @{ main::hosts('x' x 63 . '.hatch.local') }]
+--- more_headers eval
 main::hosts('x' x 63 . '.hatch.local')
 --- response_body
 guest
@@ -57,7 +58,10 @@ guest
 
 
 === TEST 3: a host without a route
---- raw_request eval
+--- request eval
+[map "GET /", @{ main::hosts('nobody.hatch.local', 'demo-.hatch.local', '-.hatch.local',
+            'x' x 62 . '.hatch.local') }]
+--- more_headers eval
 main::hosts('nobody.hatch.local', 'demo-.hatch.local', '-.hatch.local',
             'x' x 62 . '.hatch.local')
 --- response_body eval
@@ -67,7 +71,12 @@ main::hosts('nobody.hatch.local', 'demo-.hatch.local', '-.hatch.local',
 
 
 === TEST 4: what is no host of ours
---- raw_request eval
+--- request eval
+[map "GET /", @{ main::hosts('hatch.local', '.hatch.local', 'a.demo.hatch.local', '127.0.0.1',
+            '127.0.0.1:9090', '[::1]', '[::1]:9090', 'demo.hatch.example',
+            'demohatch.local', 'demo.xhatch.local', 'hatch.local.demo',
+            'demo', 'x' x 64 . '.hatch.local', 'localhost') }]
+--- more_headers eval
 main::hosts('hatch.local', '.hatch.local', 'a.demo.hatch.local', '127.0.0.1',
             '127.0.0.1:9090', '[::1]', '[::1]:9090', 'demo.hatch.example',
             'demohatch.local', 'demo.xhatch.local', 'hatch.local.demo',
@@ -99,10 +108,10 @@ guest
     hatch_route hatch.local;
     location / { proxy_pass http://vms; }
     location /other { hatch_route other.example; proxy_pass http://vms; }
---- raw_request eval
-["GET / HTTP/1.1\r\nHost: demo.hatch.local\r\nConnection: close\r\n\r\n",
- "GET /other HTTP/1.1\r\nHost: demo.other.example\r\nConnection: close\r\n\r\n",
- "GET /other HTTP/1.1\r\nHost: demo.hatch.local\r\nConnection: close\r\n\r\n"]
+--- request eval
+["GET /", "GET /other", "GET /other"]
+--- more_headers eval
+main::hosts('demo.hatch.local', 'demo.other.example', 'demo.hatch.local')
 --- response_body_like eval
 ['^guest$', '^guest$', 'unknown_host']
 --- error_code eval

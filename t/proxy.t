@@ -83,9 +83,10 @@ Host: demo.hatch.local
 
 
 === TEST 4: a VM that is not running
---- raw_request eval
-[map "GET / HTTP/1.1\r\nHost: $_.hatch.local\r\nConnection: close\r\n\r\n",
- 'stopped', 'paused', 'error']
+--- request eval
+[map "GET /", 'stopped', 'paused', 'error']
+--- more_headers eval
+[map "Host: $_.hatch.local", 'stopped', 'paused', 'error']
 --- response_body eval
 [map qq({"error":"the VM is $_","code":"vm_not_running"}),
  'stopped', 'paused', 'error']
@@ -206,9 +207,10 @@ upstream timed out
     }
     location /lost { return 404 "lost\n"; }
     location /asleep { return 200 "asleep: $hatch_vm_id\n"; }
---- raw_request eval
-[map "GET / HTTP/1.1\r\nHost: $_.hatch.local\r\nConnection: close\r\n\r\n",
- 'nothing', 'stopped', 'refused']
+--- request eval
+[map "GET /", 'nothing', 'stopped', 'refused']
+--- more_headers eval
+[map "Host: $_.hatch.local", 'nothing', 'stopped', 'refused']
 --- response_body eval
 ["lost\n", "asleep: vm_stopped222222222\n", "asleep: vm_running222222222\n"]
 --- error_code eval

@@ -49,9 +49,10 @@ guest
         proxy_pass http://vms;
         add_header X-Hatch "$hatch_vm_id,$hatch_route_id,$hatch_wake,$hatch_wake_time" always;
     }
---- raw_request eval
-[map "GET / HTTP/1.1\r\nHost: $_.hatch.local\r\nConnection: close\r\n\r\n",
- 'stopped', 'nothing']
+--- request eval
+[map "GET /", 'stopped', 'nothing']
+--- more_headers eval
+[map "Host: $_.hatch.local", 'stopped', 'nothing']
 --- response_headers eval
 ["X-Hatch: vm_stopped222222222,rt_bbbbbbbbbbbbbbbb,,", "X-Hatch: ,,,"]
 --- response_body_like eval

@@ -110,15 +110,20 @@ for (my $n = 0; $n < $operations; ) {
     my $routes = 0;
     $routes += keys %$_ for values %routes;
     my ($health, $zone, $last);
+    my $looks = 0;
 
-    my $right = wait_until("$name is visible", sub {
+    wait_until("$name is visible", sub {
+        $looks++;
         $health = healthz()->{json};
         $last = time;
         return $health->{vm_count} == keys %$all
                && $health->{route_count} == $routes;
     }, 5) or diag(explain($health), scalar keys %$all, " VMs, $routes routes");
 
-    push @took, ($last - $began) * 1000;
+    # right at the first look: no later than libvirt's own answer to virsh
+    my $ms = ($last - $began) * 1000;
+    push @took, $ms;
+    push @late, sprintf '%s: %.0f ms', $name, $ms if $looks > 1 && $ms > 100;
 
     wait_until("the states after $name", sub {
         $zone = zone();
@@ -129,10 +134,10 @@ for (my $n = 0; $n < $operations; ) {
 }
 
 @took = sort { $a <=> $b } @took;
-my @over = grep $_ > 100, @took;
-diag(sprintf 'visible in /healthz after %.1f ms (median), %.1f ms (worst), '
-     . 'of which two calls of virsh', $took[@took / 2], $took[-1]);
-cmp_ok(scalar @over, '<=', @took / 50, 'within 100 ms');
+diag(sprintf 'seen right in /healthz %.1f ms after the operation (median; '
+     . 'two calls of virsh are in it), worst %.1f ms',
+     $took[@took / 2], $took[-1]);
+is(join(', ', @late), '', 'always within 100 ms');
 
 like(virsh('domstate foreign'), qr/shut off/, 'the foreign domain is as it was');
 

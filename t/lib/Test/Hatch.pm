@@ -350,7 +350,9 @@ EOF
 sub start_nginx {
     my (%opt) = @_;
     write_file("$dir/nginx.conf", $opt{conf} // nginx_conf(%opt));
-    my $pid = spawn("$dir/logs/nginx.out", 'nginx', '-c', "$dir/nginx.conf",
+    # by its full path: a binary upgrade executes argv[0] again
+    my ($nginx) = grep -x, map "$_/nginx", split(/:/, $ENV{PATH}), '/usr/sbin';
+    my $pid = spawn("$dir/logs/nginx.out", $nginx, '-c', "$dir/nginx.conf",
                     '-e', "$dir/logs/error.log");
     my $status = reap($pid);
     return 0 if !defined $status || $status != 0;

@@ -1,0 +1,125 @@
+#define _GNU_SOURCE
+
+#include "tidy.h"
+#include "cleanup.h"
+#include "log.h"
+#include "net.h"
+#include "routes.h"
+#include "sync.h"
+#include "virt.h"
+
+#include <pthread.h>
+
+
+static struct {
+    const config_t   *config;
+    pthread_t         thread;
+    pthread_mutex_t   lock;
+    pthread_cond_t    wake;
+    unsigned          requested:1;
+    unsigned          stop:1;
+} tidy = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER
+};
+
+
+static int
+tidy_verify_gone(void *ctx, const char *id)
+{
+    hatch_err_t  err;
+
+    return sync_vm(ctx, id, &err) == HATCH_ERR_NOT_FOUND;
+}
+
+
+static void
+tidy_once(void)
+{
+    unsigned                    count;
+    hatch_err_t                 err;
+    cleanup_conn virConnectPtr  conn = virt_get(&err);
+
+    if (conn == NULL) {
+        return;                         /* the next connection asks again */
+    }
+
+    if (routes_delete_orphans(tidy.config, tidy_verify_gone, conn, &count,
+                              &err) != 0)
+    {
+        log_event(LOG_ERROR, "routes of VMs that are gone remain: %s",
+                  err.text);
+
+    } else if (count != 0) {
+        log_event(LOG_INFO, "deleted %u routes of VMs that are gone", count);
+    }
+
+    if (net_reconcile(conn, tidy.config, &count, &err) != 0) {
+        log_event(LOG_WARN, "%s", err.text);
+
+    } else if (count != 0) {
+        log_event(LOG_INFO, "corrected %u reservations of network \"%s\"",
+                  count, tidy.config->network_name);
+    }
+}
+
+
+static void *
+tidy_run(void *data)
+{
+    (void) data;
+
+    pthread_mutex_lock(&tidy.lock);
+
+    while (!tidy.stop) {
+        if (!tidy.requested) {
+            pthread_cond_wait(&tidy.wake, &tidy.lock);
+            continue;
+        }
+
+        tidy.requested = 0;
+        pthread_mutex_unlock(&tidy.lock);
+
+        tidy_once();
+
+        pthread_mutex_lock(&tidy.lock);
+    }
+
+    pthread_mutex_unlock(&tidy.lock);
+
+    return NULL;
+}
+
+
+int
+tidy_start(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    tidy.config = config;
+
+    rc = pthread_create(&tidy.thread, NULL, tidy_run, NULL);
+
+    return rc == 0 ? 0 : hatch_err_errno(err, rc, "cannot start a thread");
+}
+
+
+void
+tidy_stop(void)
+{
+    pthread_mutex_lock(&tidy.lock);
+    tidy.stop = 1;
+    pthread_cond_signal(&tidy.wake);
+    pthread_mutex_unlock(&tidy.lock);
+
+    (void) pthread_join(tidy.thread, NULL);
+}
+
+
+void
+tidy_request(void)
+{
+    pthread_mutex_lock(&tidy.lock);
+    tidy.requested = 1;
+    pthread_cond_signal(&tidy.wake);
+    pthread_mutex_unlock(&tidy.lock);
+}

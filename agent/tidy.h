@@ -1,0 +1,27 @@
+/*
+ * The tidy thread: what may take long and nobody waits for.
+ *
+ * Reservations of the network that belong to no VM, or that a VM lacks, and
+ * routes of VMs that are gone.  Changing a reservation makes libvirt wait for
+ * dnsmasq, a third of a second each; in the sync thread that would hold up
+ * the news of other VMs.
+ */
+
+#ifndef HATCH_AGENT_TIDY_H_INCLUDED
+#define HATCH_AGENT_TIDY_H_INCLUDED
+
+#include "config.h"
+#include "hatch_err.h"
+
+
+int tidy_start(const config_t *config, hatch_err_t *err);
+
+void tidy_stop(void);
+
+/*
+ * There may be something to tidy: a VM is gone, or all have been compared.
+ * Call it only once the table is complete.  Any thread, never waits.
+ */
+void tidy_request(void);
+
+#endif /* HATCH_AGENT_TIDY_H_INCLUDED */
