@@ -255,7 +255,11 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
 }
 
 
-/* Begins an operation: connection, turn, domain.  vm_close() ends it. */
+/*
+ * Begins an operation: connection, turn, domain.  What the table says may be
+ * a moment old (somebody with virsh), so libvirt is asked once more.
+ * vm_close() ends it.
+ */
 static int
 vm_open(const char *id, vm_t *vm, virConnectPtr *conn, virDomainPtr *domain,
     hatch_err_t *err)
@@ -272,15 +276,20 @@ vm_open(const char *id, vm_t *vm, virConnectPtr *conn, virDomainPtr *domain,
         return rc;
     }
 
-    *domain = virDomainLookupByName(*conn, id);
+    rc = sync_vm(*conn, id, err);
 
-    if (*domain == NULL) {
-        rc = virt_error(err, "cannot look up the VM");
+    if (rc == 0) {
+        *domain = virDomainLookupByName(*conn, id);
 
-        if (rc == HATCH_ERR_NOT_FOUND) {
-            rc = sync_vm(*conn, id, err);
+        if (*domain == NULL) {
+            rc = virt_error(err, "cannot look up the VM");
+
+        } else if (table_get(id, vm) != 0) {
+            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
         }
+    }
 
+    if (rc != 0) {
         table_end(id);
     }
 
