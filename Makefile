@@ -135,8 +135,8 @@ C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c)
 SCRIPTS     = util/build-image util/build-module util/deps \
               util/fetch-test-nginx util/run t/lib/world .ci/run
-SANITIZE    = -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-              -fno-omit-frame-pointer -O1 -g
+ASAN_E2E    = $(filter-out t/e2e/run.t t/e2e/truth.t,$(wildcard t/e2e/*.t))
+SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, shell and Perl syntax
 check: | deps-check
@@ -159,3 +159,16 @@ install: all
 	    deploy/agent.json $(DESTDIR)/etc/hatch/agent.json
 	install -D -m 644 nginx.conf.example \
 	    $(DESTDIR)$(PREFIX)/share/doc/hatch/nginx.conf.example
+
+## test-asan     all tests with address and undefined-behaviour sanitizers
+test-asan: | deps-test
+	@$(MAKE) --no-print-directory image
+	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS="$(SANITIZE)" \
+	    LDFLAGS="-fsanitize=address,undefined" HARDENING= all test-build
+	@mkdir -p build-asan/image && cp $(BUILD)/image/* build-asan/image/ \
+	    2>/dev/null || :
+	@HATCH_BUILD=build-asan PERL5LIB=$(CURDIR)/t/lib \
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0:handle_sigbus=0 \
+	    prove --exec '' $(patsubst build/%,build-asan/%,$(unit_t)) \
+	    t/*.t t/agent/*.t $(ASAN_E2E)

@@ -42,7 +42,12 @@ net_define(virConnectPtr conn, const config_t *config, virNetworkPtr *network,
     *network = xml != NULL ? virNetworkDefineXML(conn, xml) : NULL;
 
     if (*network == NULL) {
-        return virt_error(err, "cannot define the network");
+        (void) virt_error(err, "cannot define the network");
+
+        /* another operation may just have defined it */
+        *network = virNetworkLookupByName(conn, config->network_name);
+
+        return *network != NULL ? 0 : (int) err->code;
     }
 
     if (virNetworkSetAutostart(*network, 1) == -1) {

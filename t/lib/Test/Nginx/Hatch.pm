@@ -112,7 +112,8 @@ EOF
         && !defined $block->must_die)
     {
         $block->set_value('no_error_log',
-                          "[alert]\n[crit]\n[emerg]\n[error]");
+                          "[alert]\n[crit]\n[emerg]\n[error]\n"
+                          . "Sanitizer\nruntime error");
     }
 });
 
