@@ -10,13 +10,35 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+
+/*
+ * LMDB calls a write that went only half way, as the last one on a full disk
+ * does, EIO.  With less than this free, it is ENOSPC.
+ */
+#define HATCH_STORE_DISK_MIN  (256 * 1024)
+
+
+static int
+hatch_store_disk_full(const hatch_store_t *store)
+{
+    struct statvfs  fs;
+
+    return statvfs(store->dir, &fs) == 0
+           && (uint64_t) fs.f_bavail * fs.f_frsize < HATCH_STORE_DISK_MIN;
+}
 
 
 int
 hatch_store_error(const hatch_store_t *store, int rc, const char *doing,
     hatch_err_t *err)
 {
+    if (rc == EIO && hatch_store_disk_full(store)) {
+        rc = ENOSPC;
+    }
+
     switch (rc) {
 
     case MDB_MAP_FULL:

@@ -38,11 +38,17 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
     ngx_int_t                   rc;
     ngx_str_t                   label;
     ngx_http_hatch_ctx_t       *ctx;
+    ngx_http_core_loc_conf_t   *clcf;
     ngx_http_hatch_loc_conf_t  *hlcf;
 
     hlcf = ngx_http_hatch_loc_conf(r);
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (hlcf->base_domain.len == 0) {
+    /* of a server block, it does not cover health and API locations in it */
+
+    if (hlcf->base_domain.len == 0 || hlcf->api
+        || clcf->handler == ngx_http_hatch_healthz_handler)
+    {
         return NGX_DECLINED;
     }
 

@@ -12,19 +12,17 @@ use Test::More;
 
 my $module = "$Test::Hatch::build/ngx_http_hatch_module.so";
 
-sub nginx_t {
+sub accepted {
     my ($conf) = @_;
     $conf =~ s{modules/ngx_http_hatch_module\.so}{$module};
     $conf =~ s{/run/hatch/}{$dir/run/}g;
     $conf =~ s{/var/lib/hatch/}{$dir/}g;
     $conf =~ s{/var/log/nginx/}{$dir/logs/}g;
-    write_file("$dir/test.conf", $conf);
-    my $out = qx(nginx -t -q -c '$dir/test.conf' -e '$dir/logs/t.log' 2>&1);
-    return ($? >> 8, $out);
+    return nginx_t($conf);
 }
 
 my $example = slurp("$top/nginx.conf.example");
-my ($rc, $out) = nginx_t($example);
+my ($rc, $out) = accepted($example);
 is($rc, 0, 'nginx.conf.example is accepted') or diag $out;
 
 my @directives = slurp("$top/ngx_hatch_module/ngx_http_hatch_module.c")
@@ -36,8 +34,8 @@ like(slurp("$top/docs/directives.md"), qr/^## `$_`/m, "documented: $_")
 
 my ($synopsis) = slurp("$top/README.md") =~ /```nginx\n(.*?)```/s;
 ok($synopsis, 'README has a synopsis');
-($rc, $out) = nginx_t("load_module modules/ngx_http_hatch_module.so;\n"
-                      . "user www-data;\nevents { }\n$synopsis");
+($rc, $out) = accepted("load_module modules/ngx_http_hatch_module.so;\n"
+                        . "user www-data;\nevents { }\n$synopsis");
 is($rc, 0, 'README\'s synopsis is accepted') or diag $out;
 
 # the agent's configuration

@@ -116,3 +116,17 @@ main::hosts('demo.hatch.local', 'demo.other.example', 'demo.hatch.local')
 ['^guest$', '^guest$', 'unknown_host']
 --- error_code eval
 [200, 200, 404]
+
+
+=== TEST 8: health and API beside it in one server
+--- config
+    hatch_route hatch.local;
+    location = /healthz { hatch_healthz; }
+    location /routes { hatch_api; }
+    location / { proxy_pass http://vms; }
+--- request eval
+["GET /healthz", "GET /routes?limit=1", "GET /"]
+--- response_body_like eval
+['"status":"ok"', '^\[', 'unknown_host']
+--- error_code eval
+[200, 200, 404]

@@ -182,7 +182,7 @@ Host: demo.hatch.local
 rt_iiiiiiiiiiiiiiii vm_running222222222 slow 1986
 --- tcp_listen: 1986
 --- tcp_no_close
---- tcp_reply_delay: 3
+--- tcp_reply_delay: 1
 --- tcp_reply: late
 --- request
 GET /

@@ -9,13 +9,6 @@ use warnings;
 use Test::Hatch world => 'plain';
 use Test::More;
 
-sub nginx_t {
-    my ($conf) = @_;
-    write_file("$dir/test.conf", $conf);
-    my $out = qx(nginx -t -q -c '$dir/test.conf' -e '$dir/logs/t.log' 2>&1);
-    return ($? >> 8, $out);
-}
-
 my ($rc, $out) = nginx_t(nginx_conf());
 is($rc, 0, 'nginx -t') or diag $out;
 my @st = stat "$dir/routes";

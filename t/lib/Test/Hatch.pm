@@ -26,7 +26,7 @@ use Time::HiRes qw(time);
 
 our @ISA = ('Exporter');
 our @EXPORT = qw(
-    $dir $top api healthz http request json wait_until spawn reap stop_all
+    $dir $top api nginx_t healthz http request json wait_until spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
     nginx_log allow_log kill_pid zone slurp write_file virsh create_vm
     create_route start_libvirtd stop_libvirtd workers done
@@ -347,11 +347,23 @@ EOF
 }
 
 
+# By its full path: a binary upgrade executes argv[0] again.
+our ($nginx) = grep -x, $ENV{TEST_NGINX_BINARY} // (),
+               map "$_/nginx", split(/:/, $ENV{PATH}), '/usr/sbin';
+
+
+# nginx -t of a configuration: exit status and output.
+sub nginx_t {
+    my ($conf) = @_;
+    write_file("$dir/test.conf", $conf);
+    my $out = qx($nginx -t -q -c '$dir/test.conf' -e '$dir/logs/t.log' 2>&1);
+    return ($? >> 8, $out);
+}
+
+
 sub start_nginx {
     my (%opt) = @_;
     write_file("$dir/nginx.conf", $opt{conf} // nginx_conf(%opt));
-    # by its full path: a binary upgrade executes argv[0] again
-    my ($nginx) = grep -x, map "$_/nginx", split(/:/, $ENV{PATH}), '/usr/sbin';
     my $pid = spawn("$dir/logs/nginx.out", $nginx, '-c', "$dir/nginx.conf",
                     '-e', "$dir/logs/error.log");
     my $status = reap($pid);
