@@ -21,7 +21,7 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_store route_store_write
-AGENT       = api api_vm config http image log main net routes sync table \
+AGENT       = api api_vm config http image log main net routes seed sync table \
               tidy virt vm xml
 
 contract_o  = $(CONTRACT:%=$(BUILD)/obj/contract/hatch_%.o)

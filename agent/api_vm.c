@@ -4,6 +4,7 @@
 
 #include "api.h"
 #include "cleanup.h"
+#include "seed.h"
 #include "table.h"
 #include "vm.h"
 
@@ -26,7 +27,7 @@ static const hatch_json_field_t  vm_create_fields[] = {
     { "enable_network", HATCH_JSON_BOOLEAN, 0, 0, 0 },
     { "guest_ip", HATCH_JSON_STRING, 0, 1, 64 },
     { "guest_mac", HATCH_JSON_STRING, 0, 1, 64 },
-    { "user_data", HATCH_JSON_STRING, 0, 0, 65536 },
+    { "user_data", HATCH_JSON_STRING, 0, 1, SEED_DATA_MAX },
     { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
 };
 
@@ -174,13 +175,9 @@ vm_parse_create(json_object *body, vm_request_t *request, char *mac,
                              "template \"%s\"", text);
     }
 
-    if (hatch_json_string(body, "user_data", NULL) != NULL) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"user_data\": the "
-                             "image has no cloud-init");
-    }
-
     request->image_id = hatch_json_string(body, "image_id", NULL);
     request->boot_args = hatch_json_string(body, "boot_args", NULL);
+    request->user_data = hatch_json_string(body, "user_data", NULL);
     request->vcpu_count = (unsigned) hatch_json_integer(body, "vcpu_count", 0);
     request->mem_mib = (unsigned) hatch_json_integer(body, "mem_mib", 0);
     request->enable_network = hatch_json_boolean(body, "enable_network", 1);

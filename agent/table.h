@@ -39,6 +39,7 @@ typedef struct {
     unsigned        vcpu_count;
     unsigned        mem_mib;
     int             enable_network;
+    int             has_seed;           /* a cloud-init drive */
     struct in_addr  guest_ip;           /* 0: none */
     char            guest_mac[VM_MAC_SIZE];
     uint64_t        created;            /* wall clock, ms */

@@ -5,6 +5,7 @@
 #include "log.h"
 #include "net.h"
 #include "routes.h"
+#include "seed.h"
 #include "sync.h"
 #include "virt.h"
 
@@ -51,6 +52,12 @@ tidy_once(void)
 
     } else if (count != 0) {
         log_event(LOG_INFO, "deleted %u routes of VMs that are gone", count);
+    }
+
+    seed_delete_orphans(tidy.config, &count);
+
+    if (count != 0) {
+        log_event(LOG_INFO, "deleted %u seeds of VMs that are gone", count);
     }
 
     if (net_reconcile(conn, tidy.config, &count, &err) != 0) {

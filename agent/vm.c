@@ -5,6 +5,7 @@
 #include "image.h"
 #include "log.h"
 #include "net.h"
+#include "seed.h"
 #include "sync.h"
 #include "virt.h"
 #include "xml.h"
@@ -77,13 +78,17 @@ static int
 vm_define(virConnectPtr conn, const config_t *config, const vm_t *vm,
     const image_t *image, virDomainPtr *domain, hatch_err_t *err)
 {
+    char                seed[SEED_PATH_MAX];
     xml_domain_t        details;
     cleanup_free char  *xml = NULL;
+
+    seed_path(config, vm->id, seed);
 
     details.type = vm_type(conn, config);
     details.network = config->network_name;
     details.kernel_path = image->kernel_path;
     details.initrd_path = image->initrd_path;
+    details.seed_path = seed;
 
     xml = xml_domain(vm, &details);
     if (xml == NULL) {
@@ -117,6 +122,7 @@ vm_settings(const config_t *config, const vm_request_t *request,
     vm->mem_mib = request->mem_mib != 0
                   ? request->mem_mib : (unsigned) config->default_mem_mib;
     vm->enable_network = request->enable_network;
+    vm->has_seed = request->user_data != NULL;
     vm->guest_ip = request->guest_ip;
     vm->created = hatch_clock_wall_ms();
     vm->updated = vm->created;
@@ -157,23 +163,26 @@ vm_check_ip(struct in_addr ip, struct in_addr gateway, unsigned prefix,
 }
 
 
-/* Reservation, definition, start.  What fails undoes what came before. */
+/* Seed, reservation, definition, start.  A failure undoes what came before. */
 static int
 vm_build(virConnectPtr conn, const config_t *config, const image_t *image,
-    const vm_t *vm, hatch_err_t *err)
+    const vm_t *vm, const char *user_data, hatch_err_t *err)
 {
-    int                          rc;
+    int                          rc = 0;
     hatch_err_t                  ignored;
     cleanup_domain virDomainPtr  domain = NULL;
 
-    if (vm->enable_network) {
-        rc = net_reserve(conn, config, vm->guest_mac, vm->guest_ip, err);
-        if (rc != 0) {
-            return rc;
-        }
+    if (vm->has_seed) {
+        rc = seed_create(config, vm, user_data, err);
     }
 
-    rc = vm_define(conn, config, vm, image, &domain, err);
+    if (rc == 0 && vm->enable_network) {
+        rc = net_reserve(conn, config, vm->guest_mac, vm->guest_ip, err);
+    }
+
+    if (rc == 0) {
+        rc = vm_define(conn, config, vm, image, &domain, err);
+    }
 
     if (rc == 0) {
         table_defined(vm->id, HATCH_STATE_STARTING);
@@ -190,6 +199,8 @@ vm_build(virConnectPtr conn, const config_t *config, const image_t *image,
         (void) net_release(conn, config, vm->guest_mac, vm->guest_ip,
                            &ignored);
     }
+
+    seed_delete(config, vm->id);
 
     return rc;
 }
@@ -236,7 +247,7 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
         return rc;
     }
 
-    rc = vm_build(conn, config, &image, vm, err);
+    rc = vm_build(conn, config, &image, vm, request->user_data, err);
 
     if (rc != 0) {
         (void) table_forget(vm->id);
@@ -463,6 +474,7 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
         log_event(LOG_WARN, "%s: its reservation remains: %s", id, why.text);
     }
 
+    seed_delete(config, id);
     log_event(LOG_INFO, "%s: deleted", id);
 
     return 0;

@@ -21,6 +21,7 @@ typedef struct {
     int              enable_network;
     struct in_addr   guest_ip;
     const char      *guest_mac;
+    const char      *user_data;         /* for cloud-init */
 } vm_request_t;
 
 
@@ -39,7 +40,7 @@ int vm_start(const config_t *config, const char *id, vm_t *vm,
 int vm_stop(const config_t *config, const char *id, int force, vm_t *vm,
     hatch_err_t *err);
 
-/* Deletes a VM in any state, with its reservation, its saves and routes. */
+/* Deletes a VM in any state, with its reservation, seed, saves and routes. */
 int vm_delete(const config_t *config, const char *id, hatch_err_t *err);
 
 #endif /* HATCH_AGENT_VM_H_INCLUDED */

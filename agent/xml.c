@@ -121,6 +121,7 @@ xml_write_metadata(xmlTextWriterPtr w, const vm_t *vm)
     xml_number(w, "vcpu_count", vm->vcpu_count);
     xml_number(w, "mem_mib", vm->mem_mib);
     xml_number(w, "enable_network", vm->enable_network != 0);
+    xml_number(w, "seed", vm->has_seed != 0);
     xml_number(w, "created", vm->created);
     xml_number(w, "updated", vm->updated);
 
@@ -182,6 +183,18 @@ xml_write_devices(xmlTextWriterPtr w, const vm_t *vm,
         xml_end(w);
         xml_empty(w, "serial", "type", "pty");
         xml_empty(w, "memballoon", "model", "none");
+    }
+
+    if (vm->has_seed) {
+        xml_begin(w, "disk", "type", "file", "device", "cdrom", NULL);
+        xml_begin(w, "driver", "name", "qemu", "type", "raw", NULL);
+        xml_end(w);
+        xml_empty(w, "source", "file", domain->seed_path);
+        xml_begin(w, "target", "dev", "sda", "bus", "sata", NULL);
+        xml_end(w);
+        xml_begin(w, "readonly", NULL);
+        xml_end(w);
+        xml_end(w);
     }
 
     if (vm->enable_network) {
@@ -368,7 +381,7 @@ xml_get_ip(xmlNodePtr node, const char *name, struct in_addr *ip)
 int
 xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err)
 {
-    uint64_t                  vcpus = 0, memory = 0, network = 0;
+    uint64_t                  vcpus = 0, memory = 0, network = 0, seed = 0;
     xmlNodePtr                node;
     const char               *bad = NULL;
     cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
@@ -391,6 +404,9 @@ xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err)
 
     } else if (xml_get_number(node, "enable_network", 1, &network) != 0) {
         bad = "enable_network";
+
+    } else if (xml_get_number(node, "seed", 1, &seed) != 0) {
+        bad = "seed";
 
     } else if (xml_get_number(node, "created", UINT64_MAX, &vm->created) != 0
                || xml_get_number(node, "updated", UINT64_MAX, &vm->updated)
@@ -418,6 +434,7 @@ xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err)
     vm->vcpu_count = (unsigned) vcpus;
     vm->mem_mib = (unsigned) memory;
     vm->enable_network = network != 0;
+    vm->has_seed = seed != 0;
 
     return 0;
 }

@@ -24,6 +24,7 @@ typedef struct {
     const char  *network;
     const char  *kernel_path;
     const char  *initrd_path;       /* "" for none */
+    const char  *seed_path;         /* of the VM's seed, if it has one */
 } xml_domain_t;
 
 

@@ -54,7 +54,7 @@ is($r->{status}, 502, 'a port where nothing listens');
 is(json($r->{body})->{code}, 'guest_refused', 'guest_refused');
 
 # a second VM has its own page
-my $other = create_vm();
+my $other = create_vm({ user_data => "#cloud-config\n" });
 create_route($other->{id}, 'other');
 isnt($other->{guest_ip}, $vm->{guest_ip}, 'another VM, another address');
 $r = wait_until('the other guest answers', sub {
@@ -62,6 +62,8 @@ $r = wait_until('the other guest answers', sub {
     $r && $r->{status} == 200 && $r;
 }, 120);
 like($r->{body}, qr/address \Q$other->{guest_ip}\E\//, 'and its own page');
+like(virsh("domblklist $other->{id}"), qr{seeds/$other->{id}\.iso},
+     'with its cloud-init drive');
 
 # stop and start
 is(api('POST', "/vms/$vm->{id}/stop", { force => JSON::PP::true })
