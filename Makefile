@@ -20,9 +20,9 @@ BINDIR      = $(PREFIX)/bin
 MODULEDIR   = $(PREFIX)/lib/nginx/modules
 
 CONTRACT    = activity err file guard id state zone zone_writer
-LIB         = json route_store route_store_write
+LIB         = json route_store route_store_list route_store_write
 AGENT       = api api_vm config http image log main net routes seed sync table \
-              tidy virt vm xml
+              table_reserve tidy virt vm xml
 
 contract_o  = $(CONTRACT:%=$(BUILD)/obj/contract/hatch_%.o)
 lib_o       = $(LIB:%=$(BUILD)/obj/lib/hatch_%.o)

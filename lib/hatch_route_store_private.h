@@ -40,6 +40,9 @@ struct hatch_store_s {
 int hatch_store_error(const hatch_store_t *store, int rc, const char *doing,
     hatch_err_t *err);
 
+/* Begins a look-up in the snapshot of this moment; mdb_txn_reset() ends it. */
+int hatch_store_renew(hatch_store_t *store, hatch_err_t *err);
+
 /* Ids and subdomains are keys without their NUL. */
 MDB_val hatch_store_key(const char *s, size_t len);
 

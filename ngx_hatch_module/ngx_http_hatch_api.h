@@ -22,6 +22,9 @@ typedef struct {
 } ngx_http_hatch_api_ctx_t;
 
 
+/* NGX_OK, or NGX_ERROR with err saying which rule the label breaks. */
+ngx_int_t ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err);
+
 /* GET /routes (vm NULL) and GET /vms/{id}/routes */
 ngx_int_t ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm);
 

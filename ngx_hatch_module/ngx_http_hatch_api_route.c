@@ -23,8 +23,6 @@ static ngx_int_t ngx_http_hatch_api_link(ngx_http_request_t *r,
     ngx_uint_t limit, const char *after);
 static ngx_int_t ngx_http_hatch_api_find_vm(ngx_http_request_t *r,
     const char *vm);
-static ngx_int_t ngx_http_hatch_api_check_label(const char *label,
-    hatch_err_t *err);
 static ngx_int_t ngx_http_hatch_api_write(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx);
 static void ngx_http_hatch_api_written(ngx_hatch_write_t *write);
@@ -52,17 +50,6 @@ static const hatch_json_field_t  ngx_http_hatch_update_fields[] = {
     { "target_port", HATCH_JSON_INTEGER, 0, 1, 65535 },
     { "auto_wake", HATCH_JSON_BOOLEAN, 0, 0, 0 },
     { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
-};
-
-
-/* Names that must not look like a customer's VM. */
-
-static const char *const  ngx_http_hatch_reserved[] = {
-    "admin", "api", "app", "assets", "auth", "billing", "cdn", "console",
-    "dashboard", "db", "docs", "ftp", "grafana", "hatch", "help", "internal",
-    "login", "mail", "media", "minio", "ns1", "ns2", "oauth", "panel",
-    "postgres", "prometheus", "redis", "smtp", "ssh", "static", "status",
-    "support", "traefik", "www", NULL
 };
 
 
@@ -328,43 +315,6 @@ ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
     }
 
     return ngx_http_hatch_api_write(r, ctx);
-}
-
-
-/* ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$, and not one of ours. */
-
-static ngx_int_t
-ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err)
-{
-    size_t             i, len;
-    const char *const *name;
-
-    len = ngx_strlen(label);
-
-    for (i = 0; i < len; i++) {
-
-        if ((label[i] >= 'a' && label[i] <= 'z')
-            || (label[i] >= '0' && label[i] <= '9')
-            || (label[i] == '-' && i > 0 && i < len - 1))
-        {
-            continue;
-        }
-
-        (void) hatch_err_set(err, HATCH_ERR_INVALID, "\"subdomain\" must be "
-                             "a-z, 0-9 and inner \"-\", not \"%s\"", label);
-        return NGX_ERROR;
-    }
-
-    for (name = ngx_http_hatch_reserved; *name != NULL; name++) {
-
-        if (ngx_strcmp(*name, label) == 0) {
-            (void) hatch_err_set(err, HATCH_ERR_INVALID,
-                                 "\"subdomain\" \"%s\" is reserved", label);
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
 }
 
 

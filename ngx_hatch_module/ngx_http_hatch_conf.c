@@ -5,6 +5,8 @@
 static ngx_int_t ngx_http_hatch_set_path(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *value);
 static void ngx_http_hatch_use(ngx_conf_t *cf, ngx_uint_t use);
+static off_t ngx_http_hatch_parameter(ngx_str_t *value, const char *name,
+    off_t min, off_t max);
 
 
 void *
@@ -157,13 +159,38 @@ ngx_http_hatch_use(ngx_conf_t *cf, ngx_uint_t use)
 }
 
 
+/* The number of a "name=number" argument, or NGX_ERROR. */
+
+static off_t
+ngx_http_hatch_parameter(ngx_str_t *value, const char *name, off_t min,
+    off_t max)
+{
+    off_t      n;
+    size_t     len;
+    ngx_str_t  s;
+
+    len = ngx_strlen(name);
+
+    if (ngx_strncmp(value->data, name, len) != 0) {
+        return NGX_ERROR;
+    }
+
+    s.len = value->len - len;
+    s.data = value->data + len;
+
+    n = ngx_parse_offset(&s);
+
+    return n < min || n > max ? NGX_ERROR : n;
+}
+
+
 char *
 ngx_http_hatch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_hatch_main_conf_t *hmcf = conf;
 
-    ngx_int_t   n;
-    ngx_str_t  *value, s;
+    off_t       n;
+    ngx_str_t  *value;
 
     if (hmcf->zone.path.data != NULL) {
         return "is duplicate";
@@ -176,16 +203,9 @@ ngx_http_hatch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (cf->args->nelts == 3) {
+        n = ngx_http_hatch_parameter(&value[2], "vms=", 1, HATCH_SLOTS_MAX);
 
-        n = NGX_ERROR;
-
-        if (ngx_strncmp(value[2].data, "vms=", 4) == 0) {
-            s.len = value[2].len - 4;
-            s.data = value[2].data + 4;
-            n = ngx_atoi(s.data, s.len);
-        }
-
-        if (n < 1 || n > (ngx_int_t) HATCH_SLOTS_MAX) {
+        if (n == NGX_ERROR) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\" of \"hatch_zone\", "
                                "it must be \"vms=\" and 1 to %ui", &value[2],
@@ -209,7 +229,7 @@ ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_hatch_main_conf_t *hmcf = conf;
 
     off_t       n;
-    ngx_str_t  *value, s;
+    ngx_str_t  *value;
 
     if (hmcf->store.dir.data != NULL) {
         return "is duplicate";
@@ -222,16 +242,10 @@ ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (cf->args->nelts == 3) {
+        n = ngx_http_hatch_parameter(&value[2], "size=", HATCH_STORE_SIZE_MIN,
+                                     NGX_MAX_OFF_T_VALUE);
 
-        n = NGX_ERROR;
-
-        if (ngx_strncmp(value[2].data, "size=", 5) == 0) {
-            s.len = value[2].len - 5;
-            s.data = value[2].data + 5;
-            n = ngx_parse_offset(&s);
-        }
-
-        if (n < (off_t) HATCH_STORE_SIZE_MIN) {
+        if (n == NGX_ERROR) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\" of "
                                "\"hatch_route_store\", it must be \"size=\" "

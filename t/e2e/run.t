@@ -13,7 +13,7 @@ my $run = "$top/util/run";
 
 # What the machine has: to see that nothing is left behind.
 sub traces {
-    return join "\n", sort grep !/world|libvirt|^\/run\/(?:lock|mount)/,
+    return join "\n", sort grep !/world|libvirt|^\/run\/(?:lock|mount|test)/,
            glob('/run/*'),
            (map "link $_", grep /hatch/, split ' ', qx(ls /sys/class/net)),
            (map "process $_", grep /qemu-system|dnsmasq|hatch-agent|nginx/,

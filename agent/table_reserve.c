@@ -1,0 +1,169 @@
+/* Reserving what a new VM needs for itself: id, address, MAC. */
+
+#define _GNU_SOURCE
+
+#include "table_private.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+
+/* Is this address or MAC another VM's?  The lock is held. */
+static const char *
+table_holder(struct in_addr ip, const char *mac)
+{
+    int       i;
+    entry_t  *e;
+
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            if ((ip.s_addr != 0 && e->vm.guest_ip.s_addr == ip.s_addr)
+                || (mac != NULL && strcmp(e->vm.guest_mac, mac) == 0))
+            {
+                return e->vm.id;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static int
+table_choose_ip(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err)
+{
+    uint32_t        mask, base, size, n, host;
+    struct in_addr  ip;
+
+    mask = prefix == 0 ? 0 : ~0u << (32 - prefix);
+    base = ntohl(gateway.s_addr) & mask;
+    size = ~mask;                       /* the broadcast address */
+
+    for (n = 0; n < size; n++) {
+        host = (table.next_ip + n) % size;
+        ip.s_addr = htonl(base + host);
+
+        if (host == 0 || ip.s_addr == gateway.s_addr
+            || table_holder(ip, NULL) != NULL)
+        {
+            continue;
+        }
+
+        /* next fit: a freed address rests before it is used again */
+        table.next_ip = host + 1;
+        vm->guest_ip = ip;
+        return 0;
+    }
+
+    return hatch_err_set(err, HATCH_ERR_FULL, "the network has no free "
+                         "address left");
+}
+
+
+static int
+table_choose_mac(vm_t *vm, hatch_err_t *err)
+{
+    int            tries;
+    unsigned char  r[3];
+
+    for (tries = 0; tries < 100; tries++) {
+        if (getrandom(r, sizeof(r), 0) != (ssize_t) sizeof(r)) {
+            break;
+        }
+
+        /* QEMU's own prefix */
+        (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac),
+                        "52:54:00:%02x:%02x:%02x", r[0], r[1], r[2]);
+
+        if (table_holder((struct in_addr) { 0 }, vm->guest_mac) == NULL) {
+            return 0;
+        }
+    }
+
+    return hatch_err_set(err, HATCH_ERR_FULL, "no free MAC address");
+}
+
+
+static int
+table_reserve_network(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err)
+{
+    int          rc;
+    const char  *holder;
+
+    if (vm->guest_ip.s_addr != 0) {
+        holder = table_holder(vm->guest_ip, NULL);
+
+        if (holder != NULL) {
+            return hatch_err_set(err, HATCH_ERR_CONFLICT,
+                                 "\"guest_ip\" is in use by %s", holder);
+        }
+
+    } else {
+        rc = table_choose_ip(vm, gateway, prefix, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+
+    if (vm->guest_mac[0] == '\0') {
+        return table_choose_mac(vm, err);
+    }
+
+    holder = table_holder((struct in_addr) { 0 }, vm->guest_mac);
+
+    if (holder != NULL) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT,
+                             "\"guest_mac\" is in use by %s", holder);
+    }
+
+    return 0;
+}
+
+
+int
+table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
+    hatch_err_t *err)
+{
+    int        rc = 0;
+    entry_t  **link, *e;
+
+    e = calloc(1, sizeof(*e));
+    if (e == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot create a VM");
+    }
+
+    pthread_mutex_lock(&table.lock);
+
+    if (table.count >= table.writer.zone.file.slots) {
+        rc = hatch_err_set(err, HATCH_ERR_FULL, "the zone is full: %u VMs; "
+                           "raise \"zone_vms\" and \"vms\" of hatch_zone",
+                           (unsigned) table.writer.zone.file.slots);
+
+    } else if (vm->enable_network) {
+        rc = table_reserve_network(vm, gateway, prefix, err);
+    }
+
+    if (rc == 0) {
+        link = table_find(vm->id);
+        e->vm = *vm;
+        e->busy = 1;
+        e->epoch = ++table.epoch;
+        e->next = *link;
+        *link = e;
+        table.count++;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    if (rc != 0) {
+        free(e);
+    }
+
+    return rc;
+}
