@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <grp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,9 +286,39 @@ config_check_paths(const config_t *config, hatch_err_t *err)
 }
 
 
+/* The group that may read the zone and use the socket. */
+static int
+config_find_group(config_t *config, hatch_err_t *err)
+{
+    struct group  *group;
+
+    config->gid = (gid_t) -1;
+
+    if (config->group[0] != '\0') {
+        group = getgrnam(config->group);
+
+        if (group == NULL) {
+            return hatch_err_set(err, HATCH_ERR_INVALID,
+                                 "\"group\": there is no group \"%s\"",
+                                 config->group);
+        }
+
+    } else {
+        /* that of Debian's nginx workers, where there is one */
+        group = geteuid() == 0 ? getgrnam("www-data") : NULL;
+    }
+
+    if (group != NULL) {
+        config->gid = group->gr_gid;
+    }
+
+    return 0;
+}
+
+
 /* The rules that a length or a range cannot say. */
 static int
-config_check(const config_t *config, hatch_err_t *err)
+config_check(config_t *config, hatch_err_t *err)
 {
     int              prefix;
     char             address[64], rest;
@@ -329,6 +360,10 @@ config_check(const config_t *config, hatch_err_t *err)
                                  "\"_\" and \".\", not \"%s\"",
                                  config->bridge_name);
         }
+    }
+
+    if (config_find_group(config, err) != 0) {
+        return HATCH_ERR_INVALID;
     }
 
     return config_check_paths(config, err);

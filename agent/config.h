@@ -12,6 +12,7 @@
 #define HATCH_AGENT_CONFIG_H_INCLUDED
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "hatch_err.h"
 
@@ -45,6 +46,7 @@ typedef struct {
     int64_t  resync_interval;                   /* seconds */
     int64_t  stop_timeout;                      /* seconds */
 
+    gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
 } config_t;
 

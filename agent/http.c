@@ -5,8 +5,6 @@
 #include "log.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <libgen.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -182,18 +180,6 @@ http_log(void *cls, const char *format, va_list args)
 }
 
 
-static gid_t
-http_group(const config_t *config)
-{
-    struct group  *group;
-
-    /* table_open() has refused a group that does not exist */
-    group = getgrnam(config->group[0] != '\0' ? config->group : "www-data");
-
-    return group != NULL && geteuid() == 0 ? group->gr_gid : (gid_t) -1;
-}
-
-
 static int
 http_listen(const config_t *config, hatch_err_t *err)
 {
@@ -218,7 +204,7 @@ http_listen(const config_t *config, hatch_err_t *err)
     (void) umask(mask);
 
     if (rc == 0) {
-        rc = chown(config->socket, (uid_t) -1, http_group(config));
+        rc = chown(config->socket, (uid_t) -1, config->gid);
     }
 
     if (rc == 0) {

@@ -26,6 +26,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
+
+
+/* How long stopping may take, s. */
+#define MAIN_STOP_TIMEOUT  5
 
 
 /* Makes the directory that a path is in, with its parents. */
@@ -124,6 +129,19 @@ main_start(const config_t *config, hatch_err_t *err)
 }
 
 
+/*
+ * libvirt calls have no deadline of their own: with a daemon that hangs, a
+ * thread may never come back.  Nothing is lost by leaving it behind.
+ */
+static void
+main_give_up(int signo)
+{
+    (void) signo;
+
+    _exit(0);
+}
+
+
 /* A heartbeat every second until a signal comes. */
 static void
 main_loop(const sigset_t *set)
@@ -176,6 +194,9 @@ main(int argc, char **argv)
     log_event(LOG_INFO, "started, API on %s", config.socket);
     main_loop(&set);
     log_event(LOG_INFO, "stopping; the VMs keep running");
+
+    (void) signal(SIGALRM, main_give_up);
+    (void) alarm(MAIN_STOP_TIMEOUT);
 
     http_stop();
     sync_stop();

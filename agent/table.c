@@ -5,12 +5,10 @@
 #include "hatch_clock.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 
 table_t  table;
@@ -81,47 +79,10 @@ table_publish_entry(entry_t *e)
 }
 
 
-static int
-table_group(const config_t *config, gid_t *gid, hatch_err_t *err)
-{
-    struct group  *group;
-
-    *gid = (gid_t) -1;
-
-    if (config->group[0] != '\0') {
-        group = getgrnam(config->group);
-
-        if (group == NULL) {
-            return hatch_err_set(err, HATCH_ERR_INVALID,
-                                 "\"group\": there is no group \"%s\"",
-                                 config->group);
-        }
-
-        *gid = group->gr_gid;
-        return 0;
-    }
-
-    /* the group of Debian's nginx workers, where there is one */
-    group = geteuid() == 0 ? getgrnam("www-data") : NULL;
-
-    if (group != NULL) {
-        *gid = group->gr_gid;
-    }
-
-    return 0;
-}
-
-
 int
 table_open(const config_t *config, hatch_err_t *err)
 {
-    int                 rc;
     pthread_condattr_t  attr;
-
-    rc = table_group(config, &table.gid, err);
-    if (rc != 0) {
-        return rc;
-    }
 
     table.config = config;
     (void) pthread_mutex_init(&table.lock, NULL);
@@ -131,7 +92,7 @@ table_open(const config_t *config, hatch_err_t *err)
     (void) pthread_condattr_destroy(&attr);
 
     return hatch_zone_own(&table.writer, config->zone,
-                          (uint32_t) config->zone_vms, table.gid, err);
+                          (uint32_t) config->zone_vms, config->gid, err);
 }
 
 
@@ -267,7 +228,8 @@ table_reopen(hatch_err_t *err)
     hatch_zone_writer_t  writer;
 
     rc = hatch_zone_own(&writer, table.config->zone,
-                        (uint32_t) table.config->zone_vms, table.gid, err);
+                        (uint32_t) table.config->zone_vms, table.config->gid,
+                        err);
     if (rc != 0) {
         return rc;
     }

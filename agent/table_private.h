@@ -31,7 +31,6 @@ typedef struct {
     uint32_t             next_ip;   /* where the search goes on */
     hatch_zone_writer_t  writer;
     const config_t      *config;
-    gid_t                gid;
     unsigned             slotless;
 } table_t;
 

@@ -109,6 +109,9 @@ is($rc, 0, 'command line over environment over file') or diag $out;
                   '--config', "$dir/order.json");
 is($rc, 0, 'environment over file') or diag $out;
 
+refused('group', '"group": there is no group "no-such-group"',
+        { HATCH_GROUP => 'no-such-group' });
+
 # at start
 ($rc, $out) = run({ HATCH_GROUP => 'no-such-group' }, '--connect',
                   'test:///default', '--zone', "$dir/run/zone");

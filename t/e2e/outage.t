@@ -96,6 +96,24 @@ wait_until('events arrive again',
            sub { zone()->{vms}[0]{state} eq 'stopped' });
 cmp_ok(time - $began, '<', 1, 'at once, not by the slow comparison');
 
+# a libvirtd that hangs: reads go on, and the agent can be stopped
+my ($libvirtd) = slurp('/run/libvirtd.pid') =~ /(\d+)/;
+kill_pid('STOP', $libvirtd);
+is(healthz()->{body}, $good, 'libvirtd hangs: /healthz answers');
+is(api('GET', "/vms/$vms[0]{id}")->{status}, 200, 'and the API reads');
+my $hanging = Test::Hatch::connect_to("$dir/run/agent.sock");
+print $hanging "POST /vms/$vms[0]{id}/start HTTP/1.1\r\nHost: x\r\n\r\n";
+$hanging->flush;
+wait_until('a call hangs', sub { api('GET', '/vms')->{status} == 200 });
+is(stop_agent(), 0, 'the agent stops all the same');
+kill_pid('CONT', $libvirtd);
+start_agent(connect => 'qemu:///system');
+wait_until('the start went through or not, and it is known', sub {
+    zone()->{vms}[0]{state} eq (virsh('list --name') =~ /$vms[0]{id}/
+                                ? 'running' : 'stopped')
+});
+is(healthz()->{body}, $good, 'and the next one begins');
+
 # killed hard in the middle of everything
 stop_libvirtd('KILL');
 steady('libvirtd killed', $good, sub { zone()->{libvirt} eq 'disconnected' });
