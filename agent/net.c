@@ -205,8 +205,11 @@ net_reserve(virConnectPtr conn, const config_t *config, const char *mac,
 
     rc = net_open(conn, config, &network, err);
 
-    return rc == 0
-           ? net_update(network, 1, mac, ip, err) : rc;
+    if (rc != 0 || net_is_so(network, mac, ip, 1)) {
+        return rc;
+    }
+
+    return net_update(network, 1, mac, ip, err);
 }
 
 

@@ -23,7 +23,10 @@
 int net_ensure(virConnectPtr conn, const config_t *config,
     struct in_addr *gateway, unsigned *prefix, hatch_err_t *err);
 
-/* Adds a reservation, in the running network and in its definition. */
+/*
+ * Sees to it that there is a reservation, in the running network and in its
+ * definition; makes or starts the network if need be.
+ */
 int net_reserve(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err);
 

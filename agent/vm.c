@@ -352,8 +352,6 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     cleanup_conn virConnectPtr   conn = NULL;
     cleanup_domain virDomainPtr  domain = NULL;
 
-    (void) config;
-
     rc = vm_open(id, vm, &conn, &domain, err);
     if (rc != 0) {
         return rc;
@@ -368,8 +366,14 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     table_doing(id, vm->state == HATCH_STATE_SNAPSHOTTED
                     ? HATCH_STATE_RESTORING : HATCH_STATE_STARTING);
 
-    rc = virDomainCreate(domain) == 0
-         ? 0 : virt_error(err, "cannot start the VM");
+    /* somebody may have stopped the network, or made it anew */
+    if (vm->enable_network) {
+        rc = net_reserve(conn, config, vm->guest_mac, vm->guest_ip, err);
+    }
+
+    if (rc == 0 && virDomainCreate(domain) == -1) {
+        rc = virt_error(err, "cannot start the VM");
+    }
 
     return vm_close(conn, id, rc, vm, err);
 }

@@ -90,6 +90,14 @@ wait_until('all reservations are there', sub {
 like(virsh('net-dumpxml hatch'), qr/\Q$vm->{guest_ip}/,
      'also those of the other VMs');
 
+# so does the start of a VM
+virsh('net-destroy hatch');
+virsh('net-undefine hatch');
+is(api('POST', "/vms/$vm->{id}/start")->{json}{state}, 'running',
+   'a start makes the network again, too');
+like(virsh('net-dumpxml hatch'), qr/\Q$vm->{guest_mac}/,
+     'with the reservation of the VM');
+
 # a reservation that belongs to nobody
 virsh(q{net-update hatch add ip-dhcp-host "<host mac='52:54:00:99:99:99'}
       . q{ ip='10.201.9.9'/>" --live --config});
