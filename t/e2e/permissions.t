@@ -68,7 +68,7 @@ is($r->{status}, 503, 'workers that may not read the zone: 503');
 like($r->{json}{error}, qr/cannot open zone "\S+": Permission denied/,
      'says why');
 chown 0, scalar getgrnam('www-data'), "$dir/run/zone";
-wait_until('allowed again', sub { healthz()->{status} == 200 });
+everywhere('allowed again', sub { healthz()->{status} == 200 });
 is(healthz()->{status}, 200, 'and notices when they may');
 
 # a disk that becomes full under a running nginx

@@ -26,7 +26,7 @@ use Time::HiRes qw(time);
 
 our @ISA = ('Exporter');
 our @EXPORT = qw(
-    $dir $top api nginx_t healthz http request json wait_until spawn reap stop_all
+    $dir $top api nginx_t healthz http request json wait_until everywhere spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
     nginx_log allow_log kill_pid zone slurp write_file virsh create_vm
     create_route start_libvirtd stop_libvirtd workers done
@@ -79,6 +79,16 @@ sub wait_until {
     fail("in time: $what");
     diag($@) if $@;
     return;
+}
+
+
+# Polls until every worker agrees: true 20 times in a row.
+sub everywhere {
+    my ($what, $code) = @_;
+    return wait_until($what, sub {
+        for (1 .. 20) { return 0 if !$code->() }
+        return 1;
+    });
 }
 
 
