@@ -33,7 +33,8 @@ BEGIN {
              abs_path($0), @ARGV or die "cannot enter a world: $!";
     }
 
-    my $dir = tempdir('hatch-module.XXXXXX', TMPDIR => 1, CLEANUP => 1);
+    # on the world's tmpfs, which ends with it
+    my $dir = tempdir('module.XXXXXX', DIR => '/run', CLEANUP => 1);
     chmod 0755, $dir;
     mkdir "$dir/servroot";
     $ENV{TEST_NGINX_SERVROOT} = "$dir/servroot";
