@@ -24,8 +24,6 @@ static ngx_uint_t ngx_http_hatch_shape_route(ngx_http_request_t *r,
     const char **code, const char **text);
 
 
-/* The module's context of a request whose page is replaced in "hatch_api". */
-
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
