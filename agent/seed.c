@@ -152,13 +152,31 @@ seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
 }
 
 
+/* The folder in which a seed is put together; also one that was left. */
+static void
+seed_delete_dir(const config_t *config, const char *name)
+{
+    char    path[SEED_PATH_MAX + 32];
+    size_t  i;
+
+    for (i = 0; i < SEED_FILES; i++) {
+        (void) snprintf(path, sizeof(path), "%s/seeds/%s/%s",
+                        config->state_dir, name, seed_files[i]);
+        (void) unlink(path);
+    }
+
+    (void) snprintf(path, sizeof(path), "%s/seeds/%s", config->state_dir,
+                    name);
+    (void) rmdir(path);
+}
+
+
 int
 seed_create(const config_t *config, const vm_t *vm, const char *user_data,
     hatch_err_t *err)
 {
-    int      rc;
-    char     dir[SEED_PATH_MAX], iso[SEED_PATH_MAX], path[SEED_PATH_MAX + 32];
-    size_t   i;
+    int   rc;
+    char  dir[SEED_PATH_MAX], iso[SEED_PATH_MAX], name[HATCH_ID_SIZE + 2];
 
     rc = seed_make_dir(config, err);
     if (rc != 0) {
@@ -166,8 +184,8 @@ seed_create(const config_t *config, const vm_t *vm, const char *user_data,
     }
 
     seed_path(config, vm->id, iso);
-    (void) snprintf(dir, sizeof(dir), "%s/seeds/%s.d", config->state_dir,
-                    vm->id);
+    (void) snprintf(name, sizeof(name), "%s.d", vm->id);
+    (void) snprintf(dir, sizeof(dir), "%s/seeds/%s", config->state_dir, name);
 
     if (mkdir(dir, 0700) == -1) {
         return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
@@ -183,12 +201,7 @@ seed_create(const config_t *config, const vm_t *vm, const char *user_data,
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", iso);
     }
 
-    for (i = 0; i < SEED_FILES; i++) {
-        (void) snprintf(path, sizeof(path), "%s/%s", dir, seed_files[i]);
-        (void) unlink(path);
-    }
-
-    (void) rmdir(dir);
+    seed_delete_dir(config, name);
 
     if (rc != 0) {
         (void) unlink(iso);
@@ -205,25 +218,6 @@ seed_delete(const config_t *config, const char *id)
 
     seed_path(config, id, iso);
     (void) unlink(iso);
-}
-
-
-/* What an agent that was killed while it wrote a seed left. */
-static void
-seed_delete_dir(const config_t *config, const char *name)
-{
-    char    path[SEED_PATH_MAX + 32];
-    size_t  i;
-
-    for (i = 0; i < SEED_FILES; i++) {
-        (void) snprintf(path, sizeof(path), "%s/seeds/%s/%s",
-                        config->state_dir, name, seed_files[i]);
-        (void) unlink(path);
-    }
-
-    (void) snprintf(path, sizeof(path), "%s/seeds/%s", config->state_dir,
-                    name);
-    (void) rmdir(path);
 }
 
 

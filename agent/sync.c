@@ -235,7 +235,54 @@ sync_vm(virConnectPtr conn, const char *id, hatch_err_t *err)
 
 /* --- all VMs --- */
 
-static job_t *sync_next_job(void);
+/* Takes the first job off the queue; NULL if there is none. */
+static job_t *
+sync_next_job(void)
+{
+    job_t  *job;
+
+    pthread_mutex_lock(&sync_.lock);
+
+    job = sync_.first;
+
+    if (job != NULL) {
+        sync_.first = job->next;
+
+        if (sync_.first == NULL) {
+            sync_.last = &sync_.first;
+        }
+    }
+
+    pthread_mutex_unlock(&sync_.lock);
+
+    return job;
+}
+
+
+static void
+sync_drop_jobs(void)
+{
+    job_t  *job;
+
+    while ((job = sync_next_job()) != NULL) {
+        free(job);
+    }
+}
+
+
+/* sync_vm() for the thread, which has nobody to tell but the log. */
+static void
+sync_vm_log(virConnectPtr conn, const char *id)
+{
+    int          rc;
+    hatch_err_t  err;
+
+    rc = sync_vm(conn, id, &err);
+
+    if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+        log_event(LOG_WARN, "%s: %s", id, err.text);
+    }
+}
 
 
 /*
@@ -245,17 +292,10 @@ static job_t *sync_next_job(void);
 static void
 sync_jobs(virConnectPtr conn)
 {
-    int          rc;
-    job_t       *job;
-    hatch_err_t  err;
+    job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        rc = sync_vm(conn, job->id, &err);
-
-        if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
-            log_event(LOG_WARN, "%s: %s", job->id, err.text);
-        }
-
+        sync_vm_log(conn, job->id);
         free(job);
     }
 }
@@ -278,8 +318,13 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
         sync_jobs(conn);
         rc = sync_domain(domains[i], name, &err);
 
-        /* not found: a domain of somebody else with a name like ours */
-        if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+        if (rc == HATCH_ERR_NOT_FOUND) {
+            /* not ours; if it was, its metadata went without an event */
+            if (table_has(name)) {
+                sync_vm_log(conn, name);
+            }
+
+        } else if (rc != 0) {
             log_event(LOG_WARN, "%s: %s", name, err.text);
         }
     }
@@ -290,10 +335,9 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
 static void
 sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
 {
-    int                  i, rc;
+    int                  i;
     size_t               j, known;
     const char          *name;
-    hatch_err_t          err;
     cleanup_free vm_t   *vms = NULL;
     cleanup_json json_object  *listed = json_object_new_object();
 
@@ -312,11 +356,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
         }
 
         sync_jobs(conn);
-        rc = sync_vm(conn, vms[j].id, &err);
-
-        if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
-            log_event(LOG_WARN, "%s: %s", vms[j].id, err.text);
-        }
+        sync_vm_log(conn, vms[j].id);
     }
 }
 
@@ -359,41 +399,6 @@ sync_now(void)
     (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
-
-
-/* Takes the first job off the queue; NULL if there is none. */
-static job_t *
-sync_next_job(void)
-{
-    job_t  *job;
-
-    pthread_mutex_lock(&sync_.lock);
-
-    job = sync_.first;
-
-    if (job != NULL) {
-        sync_.first = job->next;
-
-        if (sync_.first == NULL) {
-            sync_.last = &sync_.first;
-        }
-    }
-
-    pthread_mutex_unlock(&sync_.lock);
-
-    return job;
-}
-
-
-static void
-sync_drop_jobs(void)
-{
-    job_t  *job;
-
-    while ((job = sync_next_job()) != NULL) {
-        free(job);
-    }
 }
 
 

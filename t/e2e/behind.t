@@ -68,6 +68,15 @@ virsh("define $dir/ours.xml");
 state_is($vm->{id}, 'stopped', 'with our metadata it is ours again');
 is(healthz()->{json}{vm_count}, 1, 'and counts');
 
+# taken off in a way that no event tells: the slow comparison sees it
+virsh("metadata $vm->{id} --uri https://hatch.invalid/xmlns/vm/1 --remove"
+      . ' --config');
+wait_until('the comparison sees it', sub { healthz()->{json}{vm_count} == 0 });
+is(api('GET', "/vms/$vm->{id}")->{status}, 404,
+   'metadata removed without an event: not ours');
+virsh("define $dir/ours.xml");
+state_is($vm->{id}, 'stopped', 'and ours again');
+
 # metadata that is not what we write
 (my $broken = $xml) =~ s/vcpu_count="\d+"/vcpu_count="many"/;
 $broken =~ s/vcpu_count='\d+'/vcpu_count='many'/;
