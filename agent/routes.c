@@ -148,14 +148,6 @@ routes_delete_orphans(const config_t *config,
 
     if (rc == 0) {
         rc = hatch_store_each_vm(routes.store, routes_collect, &orphans, err);
-
-        if (rc == HATCH_ERR_UNAVAILABLE
-            && hatch_store_remap(routes.store, err) == 0)
-        {
-            orphans.n = 0;
-            rc = hatch_store_each_vm(routes.store, routes_collect, &orphans,
-                                     err);
-        }
     }
 
     pthread_mutex_unlock(&routes.lock);

@@ -321,6 +321,7 @@ hatch_store_open(hatch_store_t **ret, const char *dir, size_t size,
     }
 
     (void) snprintf(store->dir, sizeof(store->dir), "%s", dir);
+    (void) pthread_mutex_init(&store->writing, NULL);
 
     rc = hatch_store_open_env(store, dir, size, err);
 
@@ -350,6 +351,7 @@ hatch_store_close(hatch_store_t *store)
         mdb_env_close(store->env);
     }
 
+    (void) pthread_mutex_destroy(&store->writing);
     free(store);
 }
 
@@ -371,6 +373,16 @@ hatch_store_renew(hatch_store_t *store, hatch_err_t *err)
     int  rc;
 
     rc = mdb_txn_renew(store->reader);
+
+    /* another process let the store grow past our mapping */
+    if (rc == MDB_MAP_RESIZED && pthread_mutex_trylock(&store->writing) == 0) {
+        rc = mdb_env_set_mapsize(store->env, 0);
+        (void) pthread_mutex_unlock(&store->writing);
+
+        if (rc == 0) {
+            rc = mdb_txn_renew(store->reader);
+        }
+    }
 
     return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot read", err);
 }

@@ -60,9 +60,10 @@ int hatch_store_open(hatch_store_t **store, const char *dir, size_t size,
 void hatch_store_close(hatch_store_t *store);
 
 /*
- * HATCH_ERR_UNAVAILABLE from any function means that another process let the
- * store grow past our mapping.  Call this while no transaction of this
- * process is open, and try again.
+ * HATCH_ERR_UNAVAILABLE from hatch_store_begin() means that another process
+ * let the store grow past our mapping.  Call this while no transaction of
+ * this process is open, and try again.  Reading does so by itself; it is
+ * HATCH_ERR_UNAVAILABLE only while a write of this process is under way.
  */
 int hatch_store_remap(hatch_store_t *store, hatch_err_t *err);
 

@@ -4,6 +4,7 @@
 #define HATCH_ROUTE_STORE_PRIVATE_H_INCLUDED
 
 #include <lmdb.h>
+#include <pthread.h>
 
 #include "hatch_route_store.h"
 
@@ -32,6 +33,9 @@ struct hatch_store_s {
     MDB_dbi   ids;
     MDB_dbi   vms;
     MDB_txn  *reader;           /* reset between look-ups */
+
+    /* held by a write transaction: the map must not move under it */
+    pthread_mutex_t  writing;
     char      dir[256];         /* for error texts */
 };
 

@@ -14,9 +14,12 @@ hatch_store_begin(hatch_store_t *store, hatch_store_txn_t *txn,
     int       rc;
     MDB_txn  *mdb;
 
+    (void) pthread_mutex_lock(&store->writing);
+
     rc = mdb_txn_begin(store->env, NULL, 0, &mdb);
 
     if (rc != 0) {
+        (void) pthread_mutex_unlock(&store->writing);
         return hatch_store_error(store, rc, "cannot write", err);
     }
 
@@ -34,6 +37,7 @@ hatch_store_commit(hatch_store_txn_t *txn, hatch_err_t *err)
 
     rc = mdb_txn_commit(txn->txn);
     txn->txn = NULL;
+    (void) pthread_mutex_unlock(&txn->store->writing);
 
     return rc == 0 ? 0
                    : hatch_store_error(txn->store, rc, "cannot write", err);
@@ -46,6 +50,7 @@ hatch_store_abort(hatch_store_txn_t *txn)
     if (txn->txn != NULL) {
         mdb_txn_abort(txn->txn);
         txn->txn = NULL;
+        (void) pthread_mutex_unlock(&txn->store->writing);
     }
 }
 

@@ -300,15 +300,3 @@ ngx_hatch_store_open(ngx_hatch_store_t *hs)
 
     return NGX_OK;
 }
-
-
-ngx_int_t
-ngx_hatch_store_remap(ngx_hatch_store_t *hs)
-{
-    if (hs->opened->busy) {
-        return NGX_AGAIN;
-    }
-
-    return hatch_store_remap(hs->opened->store, &hs->reason) == 0 ? NGX_OK
-                                                                  : NGX_ERROR;
-}

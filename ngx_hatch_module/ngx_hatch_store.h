@@ -85,12 +85,6 @@ ngx_int_t ngx_hatch_store_init_module(ngx_cycle_t *cycle,
 hatch_store_t *ngx_hatch_store_get(ngx_hatch_store_t *hs);
 
 /*
- * After a read returned HATCH_ERR_UNAVAILABLE: NGX_OK if it may be tried
- * again now, NGX_AGAIN if a write is under way, NGX_ERROR.
- */
-ngx_int_t ngx_hatch_store_remap(ngx_hatch_store_t *hs);
-
-/*
  * Queues a change; done() is called from the event loop, after the change is
  * on disk and visible to every worker, or with an error.  NGX_ERROR: it was
  * not queued and done() will not be called.

@@ -301,7 +301,7 @@ ngx_hatch_write_completed(ngx_event_t *ev)
 
     ngx_queue_init(&finished);
 
-    if (ctx->remap && ngx_hatch_store_remap(hs) == NGX_OK) {
+    if (ctx->remap && hatch_store_remap(opened->store, NULL) == 0) {
 
         /* nothing was done: the same ones again, with those that came since */
 

@@ -68,7 +68,6 @@ static ngx_int_t
 ngx_http_hatch_count_routes(ngx_http_hatch_main_conf_t *hmcf, uint64_t *count,
     hatch_err_t *err)
 {
-    ngx_int_t       rc;
     hatch_store_t  *store;
 
     store = ngx_hatch_store_get(&hmcf->store);
@@ -77,13 +76,5 @@ ngx_http_hatch_count_routes(ngx_http_hatch_main_conf_t *hmcf, uint64_t *count,
         return NGX_ERROR;
     }
 
-    rc = hatch_store_count(store, count, err);
-
-    if (rc == HATCH_ERR_UNAVAILABLE
-        && ngx_hatch_store_remap(&hmcf->store) == NGX_OK)
-    {
-        rc = hatch_store_count(store, count, err);
-    }
-
-    return rc == 0 ? NGX_OK : NGX_ERROR;
+    return hatch_store_count(store, count, err) == 0 ? NGX_OK : NGX_ERROR;
 }

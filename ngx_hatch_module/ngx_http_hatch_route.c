@@ -133,13 +133,6 @@ ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     rc = hatch_store_lookup(store, (char *) label->data, label->len,
                             &ctx->route, &err);
 
-    if (rc == HATCH_ERR_UNAVAILABLE
-        && ngx_hatch_store_remap(&hmcf->store) == NGX_OK)
-    {
-        rc = hatch_store_lookup(store, (char *) label->data, label->len,
-                                &ctx->route, &err);
-    }
-
     if (rc == HATCH_ERR_NOT_FOUND) {
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "route_not_found",

@@ -260,6 +260,63 @@ test_full(void)
 }
 
 
+/*
+ * Another process (a worker after a reload with a larger size) lets the store
+ * grow past the mapping of this one.
+ */
+static void
+test_outgrown(void)
+{
+    int                i, status;
+    char               dir[256], name[32];
+    pid_t              pid;
+    unsigned           n;
+    int                more;
+    hatch_route_t      route, got, page[3];
+    hatch_store_t     *larger;
+    hatch_store_txn_t  txn;
+
+    (void) snprintf(dir, sizeof(dir), "%s/outgrown", tap_dir());
+    (void) mkdir(dir, 0700);
+    is_int(hatch_store_open(&store, dir, HATCH_STORE_SIZE_MIN, &err), 0,
+           "a mapping of 1 MiB");
+
+    pid = fork();
+
+    if (pid == 0) {
+        if (hatch_store_open(&larger, dir, 16 << 20, &err) != 0
+            || hatch_store_begin(larger, &txn, &err) != 0)
+        {
+            _exit(1);
+        }
+
+        for (i = 0; i < 20000; i++) {
+            (void) snprintf(name, sizeof(name), "n%d", i);
+            route = make_route(name, "vm_x");
+
+            if (hatch_store_create(&txn, &route, &err) != 0) {
+                _exit(1);
+            }
+        }
+
+        _exit(hatch_store_commit(&txn, &err) == 0 ? 0 : 1);
+    }
+
+    (void) waitpid(pid, &status, 0);
+    is_int(status, 0, "another process writes 20000 routes");
+
+    route = make_route("mine", "vm_y");
+    is_int(create(&route), HATCH_ERR_UNAVAILABLE, "a write must map anew");
+    is_int(hatch_store_lookup(store, "n19999", 6, &got, &err), 0,
+           "a look-up does so by itself");
+    is_int(count(), 20000, "all are seen");
+    is_int(hatch_store_list(store, NULL, NULL, page, 3, &n, &more, &err), 0,
+           "and listed");
+    is_int(create(&route), 0, "and now a write goes through");
+    hatch_store_close(store);
+}
+
+
 static void
 test_refusals(void)
 {
@@ -304,6 +361,7 @@ main(void)
     hatch_store_close(store);
 
     test_full();
+    test_outgrown();
     test_refusals();
     tap_cleanup();
 
