@@ -1,12 +1,14 @@
 #define _GNU_SOURCE
 
 #include "api.h"
-#include "cleanup.h"
+#include "work.h"
 
 #include "hatch_json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 
 void
@@ -25,7 +27,8 @@ api_error(api_response_t *response, unsigned status, const char *code,
 
 
 void
-api_fail(api_response_t *response, const hatch_err_t *err)
+api_fail(api_response_t *response, const hatch_err_t *err,
+    const char *not_found)
 {
     size_t  i;
 
@@ -35,15 +38,21 @@ api_fail(api_response_t *response, const hatch_err_t *err)
         const char  *code;
     } map[] = {
         { HATCH_ERR_INVALID, 400, "invalid_field" },
-        { HATCH_ERR_NOT_FOUND, 404, "vm_not_found" },
+        { HATCH_ERR_LIMIT, 403, "limit_reached" },
         { HATCH_ERR_CONFLICT, 409, "conflict" },
         { HATCH_ERR_EXISTS, 409, "conflict" },
         { HATCH_ERR_BUSY, 503, "busy" },
+        { HATCH_ERR_MEMORY, 503, "insufficient_memory" },
         { HATCH_ERR_UNAVAILABLE, 503, "libvirt_unavailable" },
         { HATCH_ERR_TIMEOUT, 504, "timeout" },
         { HATCH_ERR_FULL, 507, "full" },
         { HATCH_ERR_LIBVIRT, 500, "libvirt_error" }
     };
+
+    if (err->code == HATCH_ERR_NOT_FOUND) {
+        api_error(response, 404, not_found, err->text);
+        return;
+    }
 
     for (i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
         if (map[i].err == (int) err->code) {
@@ -105,58 +114,199 @@ api_parse(const api_endpoint_t *endpoint, const char *text, size_t len,
 }
 
 
-static void
-api_run(const config_t *config, const api_endpoint_t *endpoint,
-    const char *id, const char *text, size_t len, api_response_t *response)
+void
+api_deleted(api_response_t *response)
 {
-    api_request_t              request = { config, id, NULL };
-    cleanup_json json_object  *body = NULL;
+    response->status = 200;
+    response->body = json_object_new_object();
+    (void) json_object_object_add(response->body, "status",
+                                  json_object_new_string("deleted"));
+}
 
-    if (strchr(endpoint->path, '{') != NULL && id[0] == '\0') {
-        api_error(response, 400, "invalid_path", "the path has an empty id");
+
+json_object *
+api_time(uint64_t ms)
+{
+    char       text[64];
+    size_t     n;
+    time_t     t = (time_t) (ms / 1000);
+    struct tm  tm;
+
+    (void) gmtime_r(&t, &tm);
+    n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    (void) snprintf(text + n, sizeof(text) - n, ".%03uZ",
+                    (unsigned) (ms % 1000));
+
+    return json_object_new_string(text);
+}
+
+
+int
+api_check_query(const api_request_t *request, const char *const *names,
+    hatch_err_t *err)
+{
+    size_t  i;
+
+    json_object_object_foreach(request->query, name, value) {
+        for (i = 0; names[i] != NULL && strcmp(names[i], name) != 0; i++) {
+            /* void */
+        }
+
+        if (names[i] == NULL) {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "unknown query "
+                                 "argument \"%.40s\"", name);
+        }
+
+        if (value == NULL) {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "query argument "
+                                 "\"%s\" has no value or two", name);
+        }
+    }
+
+    return 0;
+}
+
+
+/* --- one request --- */
+
+typedef struct {
+    const api_endpoint_t  *endpoint;
+    api_request_t          request;
+    api_response_t         response;
+} api_job_t;
+
+
+static void
+api_job_run(void *arg)
+{
+    api_job_t  *job = arg;
+
+    job->endpoint->handler(&job->request, &job->response);
+}
+
+
+/* Its answer, if nobody took it, goes too. */
+static void
+api_job_release(void *arg)
+{
+    api_job_t  *job = arg;
+
+    json_object_put(job->request.body);
+    json_object_put(job->request.query);
+    json_object_put(job->response.body);
+    free(job);
+}
+
+
+static void
+api_job(api_job_t *job, api_response_t *response)
+{
+    hatch_err_t  err;
+
+    if (job->endpoint->where == API_DIRECT) {
+        api_job_run(job);
+
+    } else if (work_run(api_job_run, api_job_release, job, &err) != 0) {
+        api_fail(response, &err, "not_found");
         return;
     }
 
-    if (api_parse(endpoint, text, len, &body, response) == 0) {
-        request.body = body;
-        endpoint->handler(&request, response);
+    *response = job->response;
+    job->response.body = NULL;
+    api_job_release(job);
+}
+
+
+static void
+api_run(const config_t *config, const api_endpoint_t *endpoint,
+    const char *id, json_object *query, const char *text, size_t len,
+    api_response_t *response)
+{
+    api_job_t  *job = calloc(1, sizeof(*job));
+
+    if (job == NULL) {
+        json_object_put(query);
+        api_error(response, 500, "internal_error", "out of memory");
+        return;
     }
+
+    job->endpoint = endpoint;
+    job->request.config = config;
+    job->request.query = query;
+    (void) snprintf(job->request.id, sizeof(job->request.id), "%s", id);
+
+    if (strchr(endpoint->path, '{') != NULL && id[0] == '\0') {
+        api_error(response, 400, "invalid_path", "the path has an empty id");
+        api_job_release(job);
+
+    } else if (api_parse(endpoint, text, len, &job->request.body, response)
+               != 0)
+    {
+        api_job_release(job);
+
+    } else {
+        api_job(job, response);
+    }
+}
+
+
+/* The endpoint of method and path, or NULL; then allow has the others. */
+static const api_endpoint_t *
+api_find(const char *method, const char *path, char id[API_ID_SIZE],
+    char *allow, size_t size)
+{
+    size_t                 i, used;
+    const api_endpoint_t  *e;
+
+    static const api_endpoint_t *const  tables[] = {
+        api_vm_endpoints, api_vm_action_endpoints, api_snapshot_endpoints,
+        api_image_endpoints, api_template_endpoints
+    };
+
+    for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        for (e = tables[i]; e->path != NULL; e++) {
+            id[0] = '\0';
+
+            if (!api_match(e->path, path, id, API_ID_SIZE)) {
+                continue;
+            }
+
+            if (strcmp(e->method, method) == 0) {
+                return e;
+            }
+
+            used = strlen(allow);
+            (void) snprintf(allow + used, size - used, "%s%s%s",
+                            used != 0 ? ", " : "", e->method,
+                            strcmp(e->method, "GET") == 0 ? ", HEAD" : "");
+        }
+    }
+
+    return NULL;
 }
 
 
 void
 api_handle(const config_t *config, const char *method, const char *path,
-    const char *text, size_t len, api_response_t *response)
+    json_object *query, const char *text, size_t len,
+    api_response_t *response)
 {
-    char                   id[128];
-    size_t                 used;
-    const char            *wanted;
+    char                   id[API_ID_SIZE], allow[sizeof(response->allow)];
     const api_endpoint_t  *endpoint;
 
-    wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
-    response->allow[0] = '\0';
+    allow[0] = '\0';
+    endpoint = api_find(strcmp(method, "HEAD") == 0 ? "GET" : method, path,
+                        id, allow, sizeof(allow));
 
-    for (endpoint = api_vm_endpoints; endpoint->path != NULL; endpoint++) {
-        id[0] = '\0';
-
-        if (!api_match(endpoint->path, path, id, sizeof(id))) {
-            continue;
-        }
-
-        if (strcmp(endpoint->method, wanted) == 0) {
-            response->allow[0] = '\0';
-            api_run(config, endpoint, id, text, len, response);
-            return;
-        }
-
-        used = strlen(response->allow);
-        (void) snprintf(response->allow + used,
-                        sizeof(response->allow) - used, "%s%s%s",
-                        used != 0 ? ", " : "", endpoint->method,
-                        strcmp(endpoint->method, "GET") == 0 ? ", HEAD" : "");
+    if (endpoint != NULL) {
+        api_run(config, endpoint, id, query, text, len, response);
+        return;
     }
 
-    if (response->allow[0] != '\0') {
+    json_object_put(query);
+    memcpy(response->allow, allow, sizeof(allow));
+
+    if (allow[0] != '\0') {
         api_error(response, 405, "method_not_allowed", "method not allowed");
 
     } else {

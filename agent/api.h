@@ -7,18 +7,21 @@
 #define HATCH_AGENT_API_H_INCLUDED
 
 #include <json-c/json.h>
+#include <stdint.h>
 
 #include "config.h"
 #include "hatch_err.h"
 
 
 #define API_BODY_MAX  (1024 * 1024)
+#define API_ID_SIZE   128
 
 
 typedef struct {
     const config_t  *config;
-    const char      *id;            /* of the path's {id}, or NULL */
+    char             id[API_ID_SIZE];   /* the path's {id}; "": it has none */
     json_object     *body;          /* parsed; NULL if there was none */
+    json_object     *query;         /* name to value, both text */
 } api_request_t;
 
 
@@ -26,6 +29,7 @@ typedef struct {
     unsigned         status;
     json_object     *body;          /* owned by the response */
     char             location[64];  /* "" for none */
+    char             link[320];     /* the next page, "" for none */
     char             allow[64];     /* of a 405 */
 } api_response_t;
 
@@ -41,30 +45,61 @@ typedef enum {
 } api_body_t;
 
 
+/* Where a handler runs. */
+typedef enum {
+    API_DIRECT = 0,     /* at once: it reads the agent's own memory */
+    API_WORK            /* as work (work.h): it may wait for libvirt or disk */
+} api_where_t;
+
+
 /* One endpoint.  A table of them ends with path NULL. */
 typedef struct {
     const char     *method;
     const char     *path;           /* {id} stands for one segment */
+    api_where_t     where;
     api_body_t      body;
     api_handler_t   handler;
 } api_endpoint_t;
 
 
 extern const api_endpoint_t  api_vm_endpoints[];
+extern const api_endpoint_t  api_vm_action_endpoints[];
+extern const api_endpoint_t  api_snapshot_endpoints[];
+extern const api_endpoint_t  api_image_endpoints[];
+extern const api_endpoint_t  api_template_endpoints[];
 
 
 /*
- * Finds the endpoint of a request and runs it; text is its body.  Always
- * fills response.  Any thread.
+ * Finds the endpoint of a request and runs it; text is its body, query the
+ * arguments after "?", which it takes over.  Always fills response.  Any
+ * thread.
  */
 void api_handle(const config_t *config, const char *method, const char *path,
-    const char *text, size_t len, api_response_t *response);
+    json_object *query, const char *text, size_t len,
+    api_response_t *response);
 
 /* Fills response with an error. */
 void api_error(api_response_t *response, unsigned status, const char *code,
     const char *text);
 
-/* The same, status and code following from err->code. */
-void api_fail(api_response_t *response, const hatch_err_t *err);
+/*
+ * The same, status and code following from err->code; not_found is the code
+ * for HATCH_ERR_NOT_FOUND, as in "vm_not_found".
+ */
+void api_fail(api_response_t *response, const hatch_err_t *err,
+    const char *not_found);
+
+/* Fills response with 200 and {"status":"deleted"}. */
+void api_deleted(api_response_t *response);
+
+/* ISO 8601, UTC, with milliseconds: a new value. */
+json_object *api_time(uint64_t ms);
+
+/*
+ * Is each argument of the query one of these names (ended by NULL)?  0, or
+ * HATCH_ERR_INVALID naming the one that is not.
+ */
+int api_check_query(const api_request_t *request, const char *const *names,
+    hatch_err_t *err);
 
 #endif /* HATCH_AGENT_API_H_INCLUDED */

@@ -2,67 +2,21 @@
 
 #define _GNU_SOURCE
 
-#include "api.h"
+#include "api_vm.h"
 #include "cleanup.h"
-#include "seed.h"
-#include "table.h"
-#include "vm.h"
-
-#include "hatch_json.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 
-static const hatch_json_field_t  vm_create_fields[] = {
-    { "image_id", HATCH_JSON_STRING, 0, 1, HATCH_ID_SIZE - 1 },
-    { "template_id", HATCH_JSON_STRING, 0, 1, HATCH_ID_SIZE - 1 },
-    { "vcpu_count", HATCH_JSON_INTEGER, 0, 1, 32 },
-    { "mem_mib", HATCH_JSON_INTEGER, 0, 128, 65536 },
-    { "boot_args", HATCH_JSON_STRING, 0, 0, VM_BOOT_ARGS_MAX - 1 },
-    { "enable_network", HATCH_JSON_BOOLEAN, 0, 0, 0 },
-    { "guest_ip", HATCH_JSON_STRING, 0, 1, 64 },
-    { "guest_mac", HATCH_JSON_STRING, 0, 1, 64 },
-    { "user_data", HATCH_JSON_STRING, 0, 1, SEED_DATA_MAX },
-    { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
-};
+#define VM_LIMIT_MAX  1000
 
 
-static const hatch_json_field_t  vm_stop_fields[] = {
-    { "force", HATCH_JSON_BOOLEAN, 0, 0, 0 },
-    { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
-};
-
-
-static const hatch_json_field_t  vm_no_fields[] = {
-    { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
-};
-
-
-/* ISO 8601, UTC, with milliseconds. */
-static json_object *
-vm_time(uint64_t ms)
-{
-    char       text[64];
-    size_t     n;
-    time_t     t = (time_t) (ms / 1000);
-    struct tm  tm;
-
-    (void) gmtime_r(&t, &tm);
-    n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    (void) snprintf(text + n, sizeof(text) - n, ".%03uZ",
-                    (unsigned) (ms % 1000));
-
-    return json_object_new_string(text);
-}
-
-
-static json_object *
-vm_json(const vm_t *vm)
+json_object *
+api_vm_json(const vm_t *vm)
 {
     char          ip[INET_ADDRSTRLEN];
     json_object  *object = json_object_new_object();
@@ -70,10 +24,17 @@ vm_json(const vm_t *vm)
 #define ADD(name, value)  (void) json_object_object_add(object, name, value)
 
     ADD("id", json_object_new_string(vm->id));
+    ADD("name", json_object_new_string(vm->name));
     ADD("image_id", json_object_new_string(vm->image_id));
+
+    if (vm->template_id[0] != '\0') {
+        ADD("template_id", json_object_new_string(vm->template_id));
+    }
+
     ADD("state", json_object_new_string(hatch_state_name(vm->state)));
     ADD("vcpu_count", json_object_new_int64(vm->vcpu_count));
     ADD("mem_mib", json_object_new_int64(vm->mem_mib));
+    ADD("disk_mib", json_object_new_int64(vm->disk_mib));
     ADD("boot_args", json_object_new_string(vm->boot_args));
     ADD("enable_network", json_object_new_boolean(vm->enable_network));
 
@@ -83,8 +44,10 @@ vm_json(const vm_t *vm)
         ADD("guest_mac", json_object_new_string(vm->guest_mac));
     }
 
-    ADD("created_at", vm_time(vm->created));
-    ADD("updated_at", vm_time(vm->updated));
+    ADD("idle_timeout", hatch_json_new_seconds(vm->idle_timeout));
+    ADD("save_after", hatch_json_new_seconds(vm->save_after));
+    ADD("created_at", api_time(vm->created));
+    ADD("updated_at", api_time(vm->updated));
 
 #undef ADD
 
@@ -92,152 +55,208 @@ vm_json(const vm_t *vm)
 }
 
 
-static void
-vm_answer(api_response_t *response, unsigned status, const vm_t *vm)
+void
+api_vm_answer(api_response_t *response, unsigned status, const vm_t *vm)
 {
     response->status = status;
-    response->body = vm_json(vm);
-}
-
-
-static int
-vm_parse_ip(const char *text, struct in_addr *ip, hatch_err_t *err)
-{
-    if (text != NULL
-        && (inet_pton(AF_INET, text, ip) != 1 || ip->s_addr == 0))
-    {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_ip\" must be an "
-                             "IPv4 address, not \"%s\"", text);
-    }
-
-    return 0;
-}
-
-
-/* Checks a MAC and writes it in lower case to mac. */
-static int
-vm_parse_mac(const char *text, char *mac, hatch_err_t *err)
-{
-    int       i, ok;
-    unsigned  first = 0;
-
-    ok = strlen(text) == VM_MAC_SIZE - 1;
-
-    for (i = 0; ok && i < VM_MAC_SIZE - 1; i++) {
-        ok = i % 3 == 2 ? text[i] == ':' : isxdigit((unsigned char) text[i]);
-        mac[i] = (char) tolower((unsigned char) text[i]);
-    }
-
-    if (ok) {
-        mac[VM_MAC_SIZE - 1] = '\0';
-        ok = sscanf(mac, "%2x", &first) == 1 && (first & 1) == 0
-             && strcmp(mac, "00:00:00:00:00:00") != 0;
-    }
-
-    return ok ? 0 : hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_mac\" must "
-                                  "be a unicast address like "
-                                  "52:54:00:12:34:56, not \"%s\"", text);
-}
-
-
-static int
-vm_check_boot_args(const char *text, hatch_err_t *err)
-{
-    const char  *p;
-
-    for (p = text; p != NULL && *p != '\0'; p++) {
-        if (*p < 0x20 || *p > 0x7e) {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "\"boot_args\" must "
-                                 "be printable ASCII, byte %d is not",
-                                 (int) (p - text));
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-vm_parse_create(json_object *body, vm_request_t *request, char *mac,
-    hatch_err_t *err)
-{
-    int          rc;
-    const char  *text;
-
-    rc = hatch_json_check(body, vm_create_fields, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    text = hatch_json_string(body, "template_id", NULL);
-    if (text != NULL) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"template_id\": no "
-                             "template \"%s\"", text);
-    }
-
-    request->image_id = hatch_json_string(body, "image_id", NULL);
-    request->boot_args = hatch_json_string(body, "boot_args", NULL);
-    request->user_data = hatch_json_string(body, "user_data", NULL);
-    request->vcpu_count = (unsigned) hatch_json_integer(body, "vcpu_count", 0);
-    request->mem_mib = (unsigned) hatch_json_integer(body, "mem_mib", 0);
-    request->enable_network = hatch_json_boolean(body, "enable_network", 1);
-
-    rc = vm_check_boot_args(request->boot_args, err);
-
-    if (rc == 0) {
-        rc = vm_parse_ip(hatch_json_string(body, "guest_ip", NULL),
-                         &request->guest_ip, err);
-    }
-
-    text = hatch_json_string(body, "guest_mac", NULL);
-
-    if (rc == 0 && text != NULL) {
-        rc = vm_parse_mac(text, mac, err);
-        request->guest_mac = mac;
-    }
-
-    if (rc == 0 && !request->enable_network
-        && (text != NULL || request->guest_ip.s_addr != 0))
-    {
-        rc = hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" needs "
-                           "\"enable_network\"",
-                           text != NULL ? "guest_mac" : "guest_ip");
-    }
-
-    return rc;
+    response->body = api_vm_json(vm);
 }
 
 
 static void
 vm_handle_create(const api_request_t *request, api_response_t *response)
 {
-    char          mac[VM_MAC_SIZE];
-    vm_t          vm;
-    hatch_err_t   err;
-    vm_request_t  create;
+    char                       mac[VM_MAC_SIZE];
+    vm_t                       vm;
+    hatch_err_t                err;
+    vm_request_t               create;
+    cleanup_json json_object  *fields = NULL;
 
-    memset(&create, 0, sizeof(create));
-
-    if (vm_parse_create(request->body, &create, mac, &err) != 0
+    if (api_vm_parse_create(request->config, request->body, &fields, &create,
+                            mac, &err)
+        != 0
         || vm_create(request->config, &create, &vm, &err) != 0)
     {
-        api_fail(response, &err);
+        api_fail(response, &err, "vm_not_found");
         return;
     }
 
     (void) snprintf(response->location, sizeof(response->location),
                     "/vms/%s", vm.id);
-    vm_answer(response, 201, &vm);
+    api_vm_answer(response, 201, &vm);
+}
+
+
+/* --- the list --- */
+
+/* What a list is asked for. */
+typedef struct {
+    unsigned     states;            /* bits of hatch_state_t, 0: all */
+    const char  *name;              /* NULL: all */
+    size_t       limit;             /* 0: none */
+    char         after[HATCH_ID_SIZE];  /* "": from the first */
+    uint64_t     created;           /* of the VM `after` */
+} vm_query_t;
+
+
+static int
+vm_query_states(const char *text, unsigned *states, hatch_err_t *err)
+{
+    char           name[32];
+    size_t         n;
+    hatch_state_t  state;
+
+    do {
+        n = strcspn(text, ",");
+        (void) snprintf(name, sizeof(name), "%.*s",
+                        n < sizeof(name) ? (int) n : 0, text);
+        state = hatch_state_parse(name);
+
+        if (state == HATCH_STATE_NONE) {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "\"state\" must be a "
+                                 "state, or more with commas between them, "
+                                 "not \"%.40s\"", text);
+        }
+
+        *states |= 1u << state;
+        text += n;
+    } while (*text++ == ',');
+
+    return 0;
+}
+
+
+/*
+ * Where a page begins: behind a VM, given by its id.  The links that we give
+ * have ID.MS, the time of its creation, so that they work after it is gone.
+ */
+static int
+vm_query_after(const char *text, vm_query_t *query, hatch_err_t *err)
+{
+    vm_t    vm;
+    char   *end;
+    size_t  n = strcspn(text, ".");
+
+    if (hatch_id_valid(HATCH_ID_VM, text, n)) {
+        (void) snprintf(query->after, sizeof(query->after), "%.*s", (int) n,
+                        text);
+
+        if (text[n] == '.') {
+            errno = 0;
+            query->created = strtoull(text + n + 1, &end, 10);
+
+            if (errno == 0 && end != text + n + 1 && *end == '\0') {
+                return 0;
+            }
+
+        } else if (table_get(query->after, &vm) == 0) {
+            query->created = vm.created;
+            return 0;
+        }
+    }
+
+    return hatch_err_set(err, HATCH_ERR_INVALID, "\"after\" must be the id of "
+                         "a VM, not \"%.60s\"", text);
+}
+
+
+static int
+vm_query_limit(const char *text, size_t *limit, hatch_err_t *err)
+{
+    char  *end;
+    long   n = strtol(text, &end, 10);
+
+    if (end == text || *end != '\0' || n < 1 || n > VM_LIMIT_MAX) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"limit\" must be 1 to "
+                             "%d, not \"%.40s\"", VM_LIMIT_MAX, text);
+    }
+
+    *limit = (size_t) n;
+
+    return 0;
+}
+
+
+static int
+vm_query(const api_request_t *request, vm_query_t *query, hatch_err_t *err)
+{
+    int          rc;
+    const char  *text;
+
+    static const char *const  names[] = {
+        "state", "name", "limit", "after", NULL
+    };
+
+    memset(query, 0, sizeof(*query));
+
+    rc = api_check_query(request, names, err);
+    query->name = hatch_json_string(request->query, "name", NULL);
+
+    text = hatch_json_string(request->query, "state", NULL);
+    if (rc == 0 && text != NULL) {
+        rc = vm_query_states(text, &query->states, err);
+    }
+
+    text = hatch_json_string(request->query, "limit", NULL);
+    if (rc == 0 && text != NULL) {
+        rc = vm_query_limit(text, &query->limit, err);
+    }
+
+    text = hatch_json_string(request->query, "after", NULL);
+    if (rc == 0 && text != NULL) {
+        rc = vm_query_after(text, query, err);
+    }
+
+    return rc;
+}
+
+
+static int
+vm_query_match(const vm_query_t *query, const vm_t *vm)
+{
+    if (query->after[0] != '\0'
+        && (vm->created > query->created
+            || (vm->created == query->created
+                && strcmp(vm->id, query->after) <= 0)))
+    {
+        return 0;
+    }
+
+    return (query->states == 0 || (query->states & (1u << vm->state)) != 0)
+           && (query->name == NULL || strcmp(query->name, vm->name) == 0);
+}
+
+
+/* Link: the next page, with the same filters. */
+static void
+vm_link(const api_request_t *request, const vm_query_t *query,
+    const vm_t *last, char *link, size_t size)
+{
+    (void) snprintf(link, size, "</vms?%s%s%s%s%s%slimit=%zu&after=%s.%llu>; "
+                    "rel=\"next\"", query->states != 0 ? "state=" : "",
+                    hatch_json_string(request->query, "state", ""),
+                    query->states != 0 ? "&" : "",
+                    query->name != NULL ? "name=" : "",
+                    query->name != NULL ? query->name : "",
+                    query->name != NULL ? "&" : "",
+                    query->limit, last->id,
+                    (unsigned long long) last->created);
 }
 
 
 static void
 vm_handle_list(const api_request_t *request, api_response_t *response)
 {
-    size_t               i, n;
+    size_t               i, n, shown = 0;
+    const vm_t          *last = NULL;
+    vm_query_t           query;
+    hatch_err_t          err;
     cleanup_free vm_t   *vms = NULL;
 
-    (void) request;
+    if (vm_query(request, &query, &err) != 0) {
+        api_fail(response, &err, "vm_not_found");
+        return;
+    }
 
     if (table_list(&vms, &n) != 0) {
         api_error(response, 500, "internal_error", "out of memory");
@@ -248,10 +267,24 @@ vm_handle_list(const api_request_t *request, api_response_t *response)
     response->body = json_object_new_array();
 
     for (i = 0; i < n; i++) {
-        (void) json_object_array_add(response->body, vm_json(&vms[i]));
+        if (!vm_query_match(&query, &vms[i])) {
+            continue;
+        }
+
+        if (query.limit != 0 && shown == query.limit) {
+            vm_link(request, &query, last, response->link,
+                    sizeof(response->link));
+            break;
+        }
+
+        (void) json_object_array_add(response->body, api_vm_json(&vms[i]));
+        last = &vms[i];
+        shown++;
     }
 }
 
+
+/* --- one VM --- */
 
 static void
 vm_handle_get(const api_request_t *request, api_response_t *response)
@@ -262,11 +295,29 @@ vm_handle_get(const api_request_t *request, api_response_t *response)
     if (table_get(request->id, &vm) != 0) {
         (void) hatch_err_set(&err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"",
                              request->id);
-        api_fail(response, &err);
+        api_fail(response, &err, "vm_not_found");
         return;
     }
 
-    vm_answer(response, 200, &vm);
+    api_vm_answer(response, 200, &vm);
+}
+
+
+static void
+vm_handle_patch(const api_request_t *request, api_response_t *response)
+{
+    vm_t         vm;
+    vm_patch_t   patch;
+    hatch_err_t  err;
+
+    if (api_vm_parse_patch(request->body, &patch, &err) != 0
+        || vm_change(request->config, request->id, &patch, &vm, &err) != 0)
+    {
+        api_fail(response, &err, "vm_not_found");
+        return;
+    }
+
+    api_vm_answer(response, 200, &vm);
 }
 
 
@@ -276,66 +327,19 @@ vm_handle_delete(const api_request_t *request, api_response_t *response)
     hatch_err_t  err;
 
     if (vm_delete(request->config, request->id, &err) != 0) {
-        api_fail(response, &err);
+        api_fail(response, &err, "vm_not_found");
         return;
     }
 
-    response->status = 200;
-    response->body = json_object_new_object();
-    (void) json_object_object_add(response->body, "status",
-                                  json_object_new_string("deleted"));
-}
-
-
-static void
-vm_handle_start(const api_request_t *request, api_response_t *response)
-{
-    vm_t         vm;
-    hatch_err_t  err;
-
-    if ((request->body != NULL
-         && hatch_json_check(request->body, vm_no_fields, &err) != 0)
-        || vm_start(request->config, request->id, &vm, &err) != 0)
-    {
-        api_fail(response, &err);
-        return;
-    }
-
-    vm_answer(response, 200, &vm);
-}
-
-
-static void
-vm_handle_stop(const api_request_t *request, api_response_t *response)
-{
-    int          force = 0;
-    vm_t         vm;
-    hatch_err_t  err;
-
-    if (request->body != NULL) {
-        if (hatch_json_check(request->body, vm_stop_fields, &err) != 0) {
-            api_fail(response, &err);
-            return;
-        }
-
-        force = hatch_json_boolean(request->body, "force", 0);
-    }
-
-    if (vm_stop(request->config, request->id, force, &vm, &err) != 0) {
-        api_fail(response, &err);
-        return;
-    }
-
-    vm_answer(response, 200, &vm);
+    api_deleted(response);
 }
 
 
 const api_endpoint_t  api_vm_endpoints[] = {
-    { "GET", "/vms", API_BODY_NONE, vm_handle_list },
-    { "POST", "/vms", API_BODY_REQUIRED, vm_handle_create },
-    { "GET", "/vms/{id}", API_BODY_NONE, vm_handle_get },
-    { "DELETE", "/vms/{id}", API_BODY_NONE, vm_handle_delete },
-    { "POST", "/vms/{id}/start", API_BODY_OPTIONAL, vm_handle_start },
-    { "POST", "/vms/{id}/stop", API_BODY_OPTIONAL, vm_handle_stop },
-    { NULL, NULL, API_BODY_NONE, NULL }
+    { "GET", "/vms", API_DIRECT, API_BODY_NONE, vm_handle_list },
+    { "POST", "/vms", API_WORK, API_BODY_REQUIRED, vm_handle_create },
+    { "GET", "/vms/{id}", API_DIRECT, API_BODY_NONE, vm_handle_get },
+    { "PATCH", "/vms/{id}", API_WORK, API_BODY_REQUIRED, vm_handle_patch },
+    { "DELETE", "/vms/{id}", API_WORK, API_BODY_NONE, vm_handle_delete },
+    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
 };

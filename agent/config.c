@@ -2,24 +2,20 @@
 
 #include "config.h"
 #include "cleanup.h"
-#include "log.h"
 
 #include "hatch_file.h"
 #include "hatch_json.h"
 #include "hatch_route_store.h"
 #include "hatch_zone.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 
@@ -28,7 +24,8 @@
 
 typedef enum {
     CONFIG_STRING,
-    CONFIG_INTEGER
+    CONFIG_INTEGER,
+    CONFIG_DURATION             /* ms; in text as in "90", "1.5s", "1h30m" */
 } config_type_t;
 
 
@@ -46,6 +43,9 @@ static const struct config_key {
       otherwise }
 #define INTEGER(key, min, max, otherwise)                                     \
     { #key, CONFIG_INTEGER, offsetof(config_t, key), min, max, otherwise }
+#define DURATION(key, otherwise)                                              \
+    { #key, CONFIG_DURATION, offsetof(config_t, key), CONFIG_DURATION_MIN,    \
+      CONFIG_DURATION_MAX, otherwise }
 
     STRING(connect, 1, "qemu:///system"),
     STRING(zone, 1, HATCH_ZONE_PATH),
@@ -61,6 +61,7 @@ static const struct config_key {
     STRING(bridge_cidr, 1, "10.201.0.1/20"),
     STRING(default_kernel_path, 0, ""),
     STRING(default_initrd_path, 0, ""),
+    STRING(default_rootfs_path, 0, ""),
     STRING(default_boot_args, 0,
            "console=ttyS0 quiet reboot=t panic=-1 no_timer_check "
            "tsc=reliable"),
@@ -70,10 +71,24 @@ static const struct config_key {
     INTEGER(default_vcpu, 1, 32, "1"),
     INTEGER(default_mem_mib, 128, 65536, "512"),
     INTEGER(resync_interval, 1, 3600, "30"),
-    INTEGER(stop_timeout, 0, 600, "10")
+    INTEGER(stop_timeout, 0, 600, "10"),
+    INTEGER(libvirt_timeout, 1, 3600, "40"),
+    INTEGER(save_timeout, 1, 86400, "300"),
+    INTEGER(max_starts, 1, 256, "8"),
+    INTEGER(max_vms, 0, HATCH_SLOTS_MAX, "0"),
+    INTEGER(max_vcpus, 0, 1 << 24, "0"),
+    INTEGER(max_mem_mib, 0, 1 << 30, "0"),
+    INTEGER(max_disk_mib, 0, 1 << 30, "0"),
+    INTEGER(max_overlay_size_mib, 1, CONFIG_DISK_MAX, "65536"),
+    INTEGER(max_snapshots_per_vm, 0, 10000, "10"),
+    INTEGER(host_memory_reserve_mib, 0, 1 << 24, "256"),
+
+    DURATION(idle_timeout, "10m"),
+    DURATION(save_after, "30m")
 
 #undef STRING
 #undef INTEGER
+#undef DURATION
 };
 
 #define CONFIG_KEYS  (sizeof(config_keys) / sizeof(config_keys[0]))
@@ -91,6 +106,81 @@ static const char  config_usage[] =
     "\n"
     "  --check    check the configuration and the libvirt connection, then\n"
     "             exit with 0 or, saying what is wrong, with 1\n";
+
+
+/*
+ * "never" (or "null", as JSON says it), or numbers with units: "600", "10m",
+ * "1h30m", "1.5s", "500ms".  A number without a unit is seconds.
+ */
+static int
+config_parse_duration(const char *text, int64_t *ms)
+{
+    char    *end;
+    size_t   i;
+    double   n, sum = 0;
+
+    static const struct {
+        const char  *name;
+        double       ms;
+    } units[] = {
+        { "ms", 1 }, { "s", 1e3 }, { "m", 60e3 }, { "h", 3600e3 },
+        { "d", 86400e3 }
+    };
+
+    if (strcmp(text, "never") == 0 || strcmp(text, "null") == 0) {
+        *ms = HATCH_JSON_NEVER;
+        return 0;
+    }
+
+    do {
+        if (!isdigit((unsigned char) *text)) {
+            return -1;
+        }
+
+        n = strtod(text, &end);
+
+        for (i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+            if (strncmp(end, units[i].name, strlen(units[i].name)) == 0) {
+                break;
+            }
+        }
+
+        if (i == sizeof(units) / sizeof(units[0])) {
+            /* only the last number may have no unit, if it is the first */
+            *ms = (int64_t) (n * 1000 + 0.5);
+            return *end == '\0' && sum == 0 && n < 1e9 ? 0 : -1;
+        }
+
+        sum += n * units[i].ms;
+        text = end + strlen(units[i].name);
+    } while (*text != '\0');
+
+    *ms = sum < 1e12 ? (int64_t) (sum + 0.5) : INT64_MAX;
+
+    return 0;
+}
+
+
+static int
+config_set_duration(void *field, const struct config_key *key,
+    const char *value, const char *where, hatch_err_t *err)
+{
+    int64_t  ms = 0;
+
+    if (config_parse_duration(value, &ms) != 0
+        || (ms != HATCH_JSON_NEVER && (ms < key->min || ms > key->max)))
+    {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "%s: \"%s\" must be %g "
+                             "to %lld seconds, as in 600, \"10m\" or "
+                             "\"1h30m\", or \"never\", not \"%.40s\"", where,
+                             key->name, (double) key->min / 1000,
+                             (long long) key->max / 1000, value);
+    }
+
+    memcpy(field, &ms, sizeof(ms));
+
+    return 0;
+}
 
 
 /* Sets one key from text; `where` says where the text came from. */
@@ -114,6 +204,10 @@ config_set(config_t *config, const struct config_key *key, const char *value,
 
         memcpy(field, value, len + 1);
         return 0;
+    }
+
+    if (key->type == CONFIG_DURATION) {
+        return config_set_duration(field, key, value, where, err);
     }
 
     errno = 0;
@@ -190,7 +284,9 @@ config_load_file(config_t *config, const char *path, int required,
     for (i = 0; i < CONFIG_KEYS; i++) {
         fields[i].name = config_keys[i].name;
         fields[i].type = config_keys[i].type == CONFIG_STRING
-                         ? HATCH_JSON_STRING : HATCH_JSON_INTEGER;
+                         ? HATCH_JSON_STRING
+                         : config_keys[i].type == CONFIG_INTEGER
+                         ? HATCH_JSON_INTEGER : HATCH_JSON_ANY;
         fields[i].min = config_keys[i].min;
         fields[i].max = config_keys[i].max;
     }
@@ -208,7 +304,8 @@ config_load_file(config_t *config, const char *path, int required,
         }
 
         rc = config_set(config, &config_keys[i],
-                        json_object_get_string(value), path, err);
+                        value != NULL ? json_object_get_string(value)
+                                      : "null", path, err);
         if (rc != 0) {
             return rc;
         }
@@ -245,128 +342,6 @@ config_load_environment(config_t *config, hatch_err_t *err)
     }
 
     return 0;
-}
-
-
-static int
-config_check_paths(const config_t *config, hatch_err_t *err)
-{
-    size_t  i;
-
-    const struct {
-        const char  *key;
-        const char  *value;
-    } paths[] = {
-        { "zone", config->zone },
-        { "socket", config->socket },
-        { "wake_socket", config->wake_socket },
-        { "state_dir", config->state_dir },
-        { "image_dir", config->image_dir },
-        { "route_store", config->route_store },
-        { "default_kernel_path", config->default_kernel_path },
-        { "default_initrd_path", config->default_initrd_path }
-    };
-
-    for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        if (paths[i].value[0] != '/' && paths[i].value[0] != '\0') {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be an "
-                                 "absolute path, not \"%s\"", paths[i].key,
-                                 paths[i].value);
-        }
-    }
-
-    /* sizeof(sun_path) is 108 */
-    if (strlen(config->socket) > 107) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"socket\" must be at "
-                             "most 107 bytes long, not \"%s\"",
-                             config->socket);
-    }
-
-    return 0;
-}
-
-
-/* The group that may read the zone and use the socket. */
-static int
-config_find_group(config_t *config, hatch_err_t *err)
-{
-    struct group  *group;
-
-    config->gid = (gid_t) -1;
-
-    if (config->group[0] != '\0') {
-        group = getgrnam(config->group);
-
-        if (group == NULL) {
-            return hatch_err_set(err, HATCH_ERR_INVALID,
-                                 "\"group\": there is no group \"%s\"",
-                                 config->group);
-        }
-
-    } else {
-        /* that of Debian's nginx workers, where there is one */
-        group = geteuid() == 0 ? getgrnam("www-data") : NULL;
-    }
-
-    if (group != NULL) {
-        config->gid = group->gr_gid;
-    }
-
-    return 0;
-}
-
-
-/* The rules that a length or a range cannot say. */
-static int
-config_check(config_t *config, hatch_err_t *err)
-{
-    int              prefix;
-    char             address[64], rest;
-    const char      *p;
-    struct in_addr   in;
-
-    if (strcmp(config->virt_type, "auto") != 0
-        && strcmp(config->virt_type, "kvm") != 0
-        && strcmp(config->virt_type, "qemu") != 0)
-    {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"virt_type\" must be "
-                             "auto, kvm or qemu, not \"%s\"",
-                             config->virt_type);
-    }
-
-    if (log_parse_level(config->log_level) < 0) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"log_level\" must be "
-                             "error, warn, info or debug, not \"%s\"",
-                             config->log_level);
-    }
-
-    if (sscanf(config->bridge_cidr, "%63[0-9.]/%d%c", address, &prefix,
-               &rest) != 2
-        || inet_pton(AF_INET, address, &in) != 1 || prefix < 8 || prefix > 29)
-    {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"bridge_cidr\" must be "
-                             "an IPv4 address and a prefix of 8 to 29, as in "
-                             "10.201.0.1/20, not \"%s\"",
-                             config->bridge_cidr);
-    }
-
-    /* IFNAMSIZ is 16 */
-    for (p = config->bridge_name; *p != '\0'; p++) {
-        if ((!isalnum((unsigned char) *p) && strchr("-_.", *p) == NULL)
-            || p - config->bridge_name > 14)
-        {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "\"bridge_name\" "
-                                 "must be at most 15 letters, digits, \"-\", "
-                                 "\"_\" and \".\", not \"%s\"",
-                                 config->bridge_name);
-        }
-    }
-
-    if (config_find_group(config, err) != 0) {
-        return HATCH_ERR_INVALID;
-    }
-
-    return config_check_paths(config, err);
 }
 
 

@@ -20,6 +20,10 @@
 #define CONFIG_FILE  "/etc/hatch/agent.json"
 #define CONFIG_TEXT  256
 
+#define CONFIG_DURATION_MIN  100                    /* ms */
+#define CONFIG_DURATION_MAX  (366 * INT64_C(86400000))
+#define CONFIG_DISK_MAX      (16 * 1024 * 1024)     /* MiB */
+
 
 typedef struct {
     /* paths and names, NUL-terminated */
@@ -37,6 +41,7 @@ typedef struct {
     char     bridge_cidr[CONFIG_TEXT];          /* gateway/prefix */
     char     default_kernel_path[CONFIG_TEXT];  /* image img_default */
     char     default_initrd_path[CONFIG_TEXT];
+    char     default_rootfs_path[CONFIG_TEXT];
     char     default_boot_args[CONFIG_TEXT];
     char     log_level[CONFIG_TEXT];
 
@@ -45,6 +50,20 @@ typedef struct {
     int64_t  default_mem_mib;
     int64_t  resync_interval;                   /* seconds */
     int64_t  stop_timeout;                      /* seconds */
+    int64_t  libvirt_timeout;                   /* seconds, for one call */
+    int64_t  save_timeout;                      /* the same, of memory */
+    int64_t  max_starts;                        /* and restores, at once */
+
+    int64_t  max_vms;                           /* 0: no limit */
+    int64_t  max_vcpus;                         /* of all VMs, 0: none */
+    int64_t  max_mem_mib;                       /* the same */
+    int64_t  max_disk_mib;                      /* the same */
+    int64_t  max_overlay_size_mib;              /* one VM's disk */
+    int64_t  max_snapshots_per_vm;              /* 0: no limit */
+    int64_t  host_memory_reserve_mib;           /* never given to VMs */
+
+    int64_t  idle_timeout;                      /* ms, or never: -1 */
+    int64_t  save_after;                        /* ms, or never: -1 */
 
     gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
@@ -56,5 +75,8 @@ typedef struct {
  * answered (exit with 0); or a negative code with err filled.
  */
 int config_load(config_t *config, int argc, char **argv, hatch_err_t *err);
+
+/* The rules that a length or a range cannot say; finds the group. */
+int config_check(config_t *config, hatch_err_t *err);
 
 #endif /* HATCH_AGENT_CONFIG_H_INCLUDED */

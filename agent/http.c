@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 
-#define HTTP_CONNECTIONS  256
+#define HTTP_CONNECTIONS  1024
 #define HTTP_TIMEOUT      75        /* s without a byte */
-#define HTTP_STACK        (1024 * 1024)
+#define HTTP_STACK        (512 * 1024)
 
 
 /* A request while its body comes in. */
@@ -63,6 +63,10 @@ http_send(struct MHD_Connection *connection, api_response_t *response)
         (void) MHD_add_response_header(mhd, "Location", response->location);
     }
 
+    if (response->link[0] != '\0') {
+        (void) MHD_add_response_header(mhd, "Link", response->link);
+    }
+
     if (response->allow[0] != '\0') {
         (void) MHD_add_response_header(mhd, "Allow", response->allow);
     }
@@ -101,12 +105,30 @@ http_collect(http_body_t *body, const char *data, size_t size)
 }
 
 
+/* One argument of the query; one that comes twice loses its value. */
+static enum MHD_Result
+http_argument(void *cls, enum MHD_ValueKind kind, const char *name,
+    const char *value)
+{
+    json_object  *query = cls;
+
+    (void) kind;
+
+    (void) json_object_object_add(query, name,
+                 value != NULL && !json_object_object_get_ex(query, name, NULL)
+                 ? json_object_new_string(value) : NULL);
+
+    return MHD_YES;
+}
+
+
 static enum MHD_Result
 http_handle(void *cls, struct MHD_Connection *connection, const char *url,
     const char *method, const char *version, const char *data, size_t *size,
     void **state)
 {
     http_body_t     *body = *state;
+    json_object     *query;
     api_response_t   response;
 
     (void) cls;
@@ -130,7 +152,10 @@ http_handle(void *cls, struct MHD_Connection *connection, const char *url,
         api_error(&response, 413, "payload_too_large",
                   "the body is larger than 1048576 bytes");
     } else {
-        api_handle(http.config, method, url, body->text, body->len,
+        query = json_object_new_object();
+        (void) MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND,
+                                         http_argument, query);
+        api_handle(http.config, method, url, query, body->text, body->len,
                    &response);
     }
 

@@ -9,10 +9,15 @@
 
 #include "config.h"
 #include "http.h"
+#include "image.h"
 #include "log.h"
+#include "pending.h"
 #include "routes.h"
+#include "snapshot.h"
+#include "state.h"
 #include "sync.h"
 #include "table.h"
+#include "template.h"
 #include "tidy.h"
 #include "virt.h"
 
@@ -92,6 +97,30 @@ main_check(const config_t *config, hatch_err_t *err)
 }
 
 
+/* What is kept in state_dir; the zone's lock says that it is ours alone. */
+static int
+main_open_state(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = state_open(config, err);
+
+    if (rc == 0) {
+        rc = image_open(config, err);
+    }
+
+    if (rc == 0) {
+        rc = template_open(config, err);
+    }
+
+    if (rc == 0) {
+        rc = snapshot_open(config, err);
+    }
+
+    return rc == 0 ? pending_open(config, err) : rc;
+}
+
+
 static int
 main_start(const config_t *config, hatch_err_t *err)
 {
@@ -107,6 +136,10 @@ main_start(const config_t *config, hatch_err_t *err)
     if (rc == 0) {
         rc = hatch_guard_install() == 0 ? table_open(config, err)
                                         : HATCH_ERR_SYSTEM;
+    }
+
+    if (rc == 0) {
+        rc = main_open_state(config, err);
     }
 
     if (rc == 0) {

@@ -1,24 +1,20 @@
 #define _GNU_SOURCE
 
 #include "seed.h"
+#include "tool.h"
+#include "state.h"
 
 #include "hatch_id.h"
 
-#include <dirent.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-
-#define SEED_SUFFIX  ".iso"
-
-extern char  **environ;
 
 static const char *const  seed_files[] = {
     "user-data", "meta-data", "network-config"
@@ -30,30 +26,7 @@ static const char *const  seed_files[] = {
 void
 seed_path(const config_t *config, const char *id, char *path)
 {
-    (void) snprintf(path, SEED_PATH_MAX, "%s/seeds/%s" SEED_SUFFIX,
-                    config->state_dir, id);
-}
-
-
-static int
-seed_make_dir(const config_t *config, hatch_err_t *err)
-{
-    char  dir[SEED_PATH_MAX], *p;
-
-    (void) snprintf(dir, sizeof(dir), "%s/seeds/", config->state_dir);
-
-    /* QEMU's user must be able to go through, not to look around */
-    for (p = strchr(dir + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
-        *p = '\0';
-
-        if (mkdir(dir, 0711) == -1 && errno != EEXIST) {
-            return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
-        }
-
-        *p = '/';
-    }
-
-    return 0;
+    state_path(config, "seeds", id, ".iso", path);
 }
 
 
@@ -62,7 +35,7 @@ seed_write(const char *dir, const char *name, const char *text,
     hatch_err_t *err)
 {
     int      fd, errnum;
-    char     path[SEED_PATH_MAX];
+    char     path[STATE_PATH_MAX];
     size_t   len = strlen(text);
     ssize_t  n;
 
@@ -82,6 +55,17 @@ seed_write(const char *dir, const char *name, const char *text,
 }
 
 
+/* What a name may have and a host name may not. */
+static void
+seed_host_name(char *name)
+{
+    for ( /* void */ ; *name != '\n'; name++) {
+        *name = *name == '_' || *name == '.'
+                ? '-' : (char) tolower((unsigned char) *name);
+    }
+}
+
+
 static int
 seed_write_files(const char *dir, const vm_t *vm, const char *user_data,
     hatch_err_t *err)
@@ -92,10 +76,10 @@ seed_write_files(const char *dir, const vm_t *vm, const char *user_data,
     rc = seed_write(dir, "user-data", user_data, err);
 
     if (rc == 0) {
-        /* '_' is no character of a host name */
         (void) snprintf(text, sizeof(text),
-                        "instance-id: %s\nlocal-hostname: vm-%s\n", vm->id,
-                        vm->id + strlen(HATCH_ID_VM));
+                        "instance-id: %s\nlocal-hostname: \"%s\"\n", vm->id,
+                        vm->name);
+        seed_host_name(strrchr(text, ' ') + 1);
         rc = seed_write(dir, "meta-data", text, err);
     }
 
@@ -116,39 +100,20 @@ seed_write_files(const char *dir, const vm_t *vm, const char *user_data,
 static int
 seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
 {
-    int                          rc, status;
-    pid_t                        pid;
-    posix_spawn_file_actions_t   actions;
-    const char                  *argv[] = {
+    int          rc;
+    char         out[2048];
+    hatch_err_t  why;
+    const char  *argv[] = {
         "xorriso", "-as", "genisoimage", "-quiet", "-volid", "CIDATA",
         "-joliet", "-rock", "-output", iso, dir, NULL
     };
 
-    (void) posix_spawn_file_actions_init(&actions);
-    (void) posix_spawn_file_actions_addopen(&actions, STDIN_FILENO,
-                                            "/dev/null", O_RDONLY, 0);
-    (void) posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO,
-                                            "/dev/null", O_WRONLY, 0);
-    (void) posix_spawn_file_actions_addopen(&actions, STDERR_FILENO,
-                                            "/dev/null", O_WRONLY, 0);
+    rc = tool_run(argv, "cannot write the seed", out, sizeof(out), &why);
 
-    rc = posix_spawnp(&pid, argv[0], &actions, NULL, (char **) argv, environ);
-    (void) posix_spawn_file_actions_destroy(&actions);
-
-    if (rc != 0) {
-        return hatch_err_errno(err, rc, "cannot run xorriso");
-    }
-
-    while (waitpid(pid, &status, 0) == -1 && errno == EINTR) {
-        /* void */
-    }
-
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        return hatch_err_set(err, HATCH_ERR_SYSTEM, "xorriso cannot write "
-                             "\"%s\"; is the disk full?", iso);
-    }
-
-    return 0;
+    /* its last line is only that it gives up */
+    return rc == 0
+           ? 0 : hatch_err_set(err, HATCH_ERR_SYSTEM, "xorriso cannot write "
+                               "\"%s\"; is the disk full?", iso);
 }
 
 
@@ -156,7 +121,7 @@ seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
 static void
 seed_delete_dir(const config_t *config, const char *name)
 {
-    char    path[SEED_PATH_MAX + 32];
+    char    path[STATE_PATH_MAX + 32];
     size_t  i;
 
     for (i = 0; i < SEED_FILES; i++) {
@@ -176,12 +141,7 @@ seed_create(const config_t *config, const vm_t *vm, const char *user_data,
     hatch_err_t *err)
 {
     int   rc;
-    char  dir[SEED_PATH_MAX], iso[SEED_PATH_MAX], name[HATCH_ID_SIZE + 2];
-
-    rc = seed_make_dir(config, err);
-    if (rc != 0) {
-        return rc;
-    }
+    char  dir[STATE_PATH_MAX], iso[STATE_PATH_MAX], name[HATCH_ID_SIZE + 2];
 
     seed_path(config, vm->id, iso);
     (void) snprintf(name, sizeof(name), "%s.d", vm->id);
@@ -214,52 +174,11 @@ seed_create(const config_t *config, const vm_t *vm, const char *user_data,
 void
 seed_delete(const config_t *config, const char *id)
 {
-    char  iso[SEED_PATH_MAX];
+    char  iso[STATE_PATH_MAX], name[HATCH_ID_SIZE + 2];
 
     seed_path(config, id, iso);
     (void) unlink(iso);
-}
 
-
-void
-seed_delete_orphans(const config_t *config, unsigned *n)
-{
-    DIR            *dir;
-    char            path[SEED_PATH_MAX], id[HATCH_ID_SIZE];
-    size_t          len;
-    struct dirent  *entry;
-
-    *n = 0;
-
-    (void) snprintf(path, sizeof(path), "%s/seeds", config->state_dir);
-    dir = opendir(path);
-
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        len = strcspn(entry->d_name, ".");
-
-        /* not one of ours, or of a VM that is there or being made */
-        if (len >= sizeof(id)
-            || !hatch_id_valid(HATCH_ID_VM, entry->d_name, len))
-        {
-            continue;
-        }
-
-        (void) snprintf(id, sizeof(id), "%.*s", (int) len, entry->d_name);
-
-        if (table_has(id)) {
-            continue;
-        }
-
-        if (strcmp(entry->d_name + len, SEED_SUFFIX) == 0) {
-            seed_delete(config, id);
-        } else {
-            seed_delete_dir(config, entry->d_name);
-        }
-
-        (*n)++;
-    }
-
-    if (dir != NULL) {
-        (void) closedir(dir);
-    }
+    (void) snprintf(name, sizeof(name), "%s.d", id);
+    seed_delete_dir(config, name);
 }

@@ -15,10 +15,9 @@
 
 
 #define SEED_DATA_MAX  65536        /* bytes of user_data */
-#define SEED_PATH_MAX  512
 
 
-/* Where the seed of a VM is, whether there is one or not. */
+/* Where the seed of a VM is, into path[STATE_PATH_MAX]. */
 void seed_path(const config_t *config, const char *id, char *path);
 
 /*
@@ -29,10 +28,7 @@ void seed_path(const config_t *config, const char *id, char *path);
 int seed_create(const config_t *config, const vm_t *vm, const char *user_data,
     hatch_err_t *err);
 
-/* It is no error if there is none. */
+/* Also one that is half made; it is no error if there is none. */
 void seed_delete(const config_t *config, const char *id);
-
-/* Deletes what belongs to no VM in the table; sets n to how many. */
-void seed_delete_orphans(const config_t *config, unsigned *n);
 
 #endif /* HATCH_AGENT_SEED_H_INCLUDED */

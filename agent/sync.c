@@ -2,6 +2,7 @@
 
 #include "sync.h"
 #include "cleanup.h"
+#include "files.h"
 #include "log.h"
 #include "routes.h"
 #include "tidy.h"
@@ -26,6 +27,7 @@
 typedef struct job_s {
     struct job_s  *next;
     char           id[HATCH_ID_SIZE];
+    int            undefined;           /* somebody said so to libvirt */
 } job_t;
 
 
@@ -36,6 +38,7 @@ static struct {
     pthread_cond_t    wake;
     job_t            *first;            /* domains to look at, in order */
     job_t           **last;
+    json_object      *undefined;        /* ids, while they still run */
     unsigned          lost:1;           /* the connection is gone */
     unsigned          stop:1;
     unsigned          failing:1;        /* the last attempt was logged */
@@ -45,7 +48,7 @@ static struct {
 /* --- called by libvirt's event thread --- */
 
 static void
-sync_domain_changed(const char *name)
+sync_domain_changed(const char *name, int undefined)
 {
     job_t  *job;
 
@@ -60,6 +63,7 @@ sync_domain_changed(const char *name)
     }
 
     memcpy(job->id, name, strlen(name));
+    job->undefined = undefined;
 
     pthread_mutex_lock(&sync_.lock);
     *sync_.last = job;
@@ -140,26 +144,58 @@ sync_state(virDomainPtr domain, hatch_state_t *state, hatch_err_t *err)
 }
 
 
+/*
+ * The metadata of the definition.  That of the running domain may be older:
+ * a saved one wakes with what it had when it was saved.  It counts only if
+ * somebody undefined the domain while it runs.
+ */
+static char *
+sync_metadata(virDomainPtr domain)
+{
+    char  *metadata;
+
+    metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                    XML_NAMESPACE, VIR_DOMAIN_AFFECT_CONFIG);
+
+    if (metadata == NULL && virDomainIsPersistent(domain) == 0) {
+        metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                        XML_NAMESPACE,
+                                        VIR_DOMAIN_AFFECT_CURRENT);
+    }
+
+    return metadata;
+}
+
+
 /* Reads settings and state of a domain.  NOT_FOUND: it is not ours. */
 static int
 sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
     hatch_err_t *err)
 {
     int                 rc;
-    cleanup_free char  *metadata = NULL;
+    virDomainInfo       info;
+    cleanup_free char  *metadata = sync_metadata(domain);
 
-    memset(vm, 0, sizeof(*vm));
-    memcpy(vm->id, id, strlen(id));
-
-    metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                    XML_NAMESPACE, 0);
     if (metadata == NULL) {
         return virt_error(err, "cannot read the metadata");
     }
 
-    rc = xml_read_metadata(metadata, vm, err);
+    memset(vm, 0, sizeof(*vm));
+    memcpy(vm->id, id, strlen(id));
 
-    return rc == 0 ? sync_state(domain, state, err) : rc;
+    rc = xml_read_metadata(metadata, vm, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (virDomainGetInfo(domain, &info) == -1) {
+        return virt_error(err, "cannot read the domain");
+    }
+
+    vm->vcpu_count = info.nrVirtCpu;
+    vm->mem_mib = (unsigned) (info.maxMem / 1024);
+
+    return sync_state(domain, state, err);
 }
 
 
@@ -270,14 +306,37 @@ sync_drop_jobs(void)
 }
 
 
+/*
+ * Files go only with a VM that somebody undefined: at once, or, if it was
+ * running then, when it has ended.  One that is merely missing may come back.
+ */
+static void
+sync_undefined(const char *id, int gone, int undefined)
+{
+    if (gone && (undefined
+                 || json_object_object_get_ex(sync_.undefined, id, NULL)))
+    {
+        files_delete(sync_.config, id);
+        json_object_object_del(sync_.undefined, id);
+
+    } else if (undefined) {
+        (void) json_object_object_add(sync_.undefined, id, NULL);
+    }
+}
+
+
 /* sync_vm() for the thread, which has nobody to tell but the log. */
 static void
-sync_vm_log(virConnectPtr conn, const char *id)
+sync_vm_log(virConnectPtr conn, const char *id, int undefined)
 {
     int          rc;
     hatch_err_t  err;
 
     rc = sync_vm(conn, id, &err);
+
+    if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
+        sync_undefined(id, rc != 0, undefined);
+    }
 
     if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
         log_event(LOG_WARN, "%s: %s", id, err.text);
@@ -295,7 +354,7 @@ sync_jobs(virConnectPtr conn)
     job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        sync_vm_log(conn, job->id);
+        sync_vm_log(conn, job->id, job->undefined);
         free(job);
     }
 }
@@ -321,7 +380,7 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
         if (rc == HATCH_ERR_NOT_FOUND) {
             /* not ours; if it was, its metadata went without an event */
             if (table_has(name)) {
-                sync_vm_log(conn, name);
+                sync_vm_log(conn, name, 0);
             }
 
         } else if (rc != 0) {
@@ -356,7 +415,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
         }
 
         sync_jobs(conn);
-        sync_vm_log(conn, vms[j].id);
+        sync_vm_log(conn, vms[j].id, 0);
     }
 }
 
@@ -549,6 +608,7 @@ sync_start(const config_t *config, hatch_err_t *err)
     pthread_condattr_t  attr;
 
     sync_.config = config;
+    sync_.undefined = json_object_new_object();
 
     (void) pthread_condattr_init(&attr);
     (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -37,15 +37,14 @@ table_find(const char *id)
 }
 
 
-static hatch_state_t
+hatch_state_t
 table_state(const entry_t *e)
 {
     return e->doing != HATCH_STATE_NONE ? e->doing : e->observed;
 }
 
 
-/* Writes an entry to the zone.  The lock is held. */
-static void
+void
 table_publish_entry(entry_t *e)
 {
     int64_t          slot;
@@ -60,6 +59,7 @@ table_publish_entry(entry_t *e)
 
     memset(&vm, 0, sizeof(vm));
     memcpy(vm.id, e->vm.id, sizeof(vm.id));
+    memcpy(vm.name, e->vm.name, sizeof(vm.name));
     vm.created = e->vm.created;
     vm.vcpus = e->vm.vcpu_count;
     vm.memory = (uint64_t) e->vm.mem_mib << 20;
@@ -122,6 +122,42 @@ table_epoch(const char *id)
 }
 
 
+/* Has a VM in this state a process?  One in error may, or not. */
+static int
+table_is_active(hatch_state_t state)
+{
+    return state != HATCH_STATE_NONE && state != HATCH_STATE_STOPPED
+           && state != HATCH_STATE_SNAPSHOTTED && state != HATCH_STATE_ERROR;
+}
+
+
+/*
+ * Keeps the time since when a VM is up.  One that was up before this agent
+ * was counts from its last change of state, which the zone remembers.
+ */
+static void
+table_note_boot(entry_t *e, hatch_state_t state)
+{
+    uint32_t         slot;
+    uint64_t         now = hatch_clock_wall_ms(), age = 0;
+    hatch_zone_vm_t  vm;
+
+    if (!table_is_active(state)) {
+        e->booted = 0;
+
+    } else if (e->booted == 0) {
+        if (e->observed == HATCH_STATE_NONE
+            && hatch_zone_find(&table.writer.zone, e->vm.id, &slot, &vm) == 0
+            && hatch_zone_state(&table.writer.zone, slot) == state)
+        {
+            age = hatch_clock_ms() - vm.state_since;
+        }
+
+        e->booted = now - age;
+    }
+}
+
+
 int
 table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
 {
@@ -141,6 +177,7 @@ table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
     }
 
     if (*e != NULL && (*e)->epoch == epoch) {
+        table_note_boot(*e, state);
         (*e)->vm = *vm;
         (*e)->observed = state;
         (*e)->epoch = ++table.epoch;
@@ -316,6 +353,36 @@ table_deadline(unsigned ms)
 }
 
 
+/* Waits for any change, counted as a waiter of this VM.  Locked. */
+static int
+table_wait_changed(const char *id, const struct timespec *deadline)
+{
+    int       rc;
+    entry_t  *e;
+
+    (*table_find(id))->waiting++;
+
+    rc = pthread_cond_timedwait(&table.changed, &table.lock, deadline);
+
+    e = *table_find(id);
+
+    if (e != NULL && e->waiting != 0) {
+        e->waiting--;
+    }
+
+    return rc;
+}
+
+
+static const char *
+table_state_name(const char *id)
+{
+    entry_t  *e = *table_find(id);
+
+    return hatch_state_name(e != NULL ? table_state(e) : HATCH_STATE_NONE);
+}
+
+
 int
 table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err)
 {
@@ -340,11 +407,16 @@ table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err)
             break;
         }
 
-        if (pthread_cond_timedwait(&table.changed, &table.lock, &deadline)
-            == ETIMEDOUT)
-        {
-            rc = hatch_err_set(err, HATCH_ERR_TIMEOUT, "VM \"%s\" is still %s",
-                               id, hatch_state_name(table_state(e)));
+        if (e->waiting >= TABLE_WAITING) {
+            rc = hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" is %s, and %u "
+                               "others wait for it", id,
+                               hatch_state_name(table_state(e)), e->waiting);
+            break;
+        }
+
+        if (table_wait_changed(id, &deadline) == ETIMEDOUT) {
+            rc = hatch_err_set(err, HATCH_ERR_TIMEOUT, "VM \"%s\" is still "
+                               "busy (%s)", id, table_state_name(id));
             break;
         }
     }
@@ -436,6 +508,21 @@ table_get(const char *id, vm_t *vm)
     pthread_mutex_unlock(&table.lock);
 
     return rc;
+}
+
+
+uint64_t
+table_booted(const char *id)
+{
+    entry_t   *e;
+    uint64_t   booted;
+
+    pthread_mutex_lock(&table.lock);
+    e = *table_find(id);
+    booted = e != NULL ? e->booted : 0;
+    pthread_mutex_unlock(&table.lock);
+
+    return booted;
 }
 
 

@@ -29,15 +29,21 @@
 
 #define VM_BOOT_ARGS_MAX  1024
 #define VM_MAC_SIZE       18
+#define VM_NEVER          (-1)      /* an idle time that does not come */
 
 
-/* A VM's settings, as its metadata in libvirt keeps them, and its state. */
+/* A VM's settings, as libvirt and our metadata there keep them; its state. */
 typedef struct {
     char            id[HATCH_ID_SIZE];
+    char            name[HATCH_NAME_SIZE];      /* no two VMs have the same */
     char            image_id[HATCH_ID_SIZE];
+    char            template_id[HATCH_ID_SIZE]; /* "": made without */
     char            boot_args[VM_BOOT_ARGS_MAX];
     unsigned        vcpu_count;
     unsigned        mem_mib;
+    unsigned        disk_mib;           /* 0: no disk */
+    int64_t         idle_timeout;       /* ms until paused, or VM_NEVER */
+    int64_t         save_after;         /* ms until saved, or VM_NEVER */
     int             enable_network;
     int             has_seed;           /* a cloud-init drive */
     struct in_addr  guest_ip;           /* 0: none */
@@ -83,9 +89,10 @@ void table_beat(hatch_err_t *err);
 /* --- operations --- */
 
 /*
- * Reserves the id, address and MAC of a VM about to be defined, and begins
- * an operation on it.  vm->guest_ip and vm->guest_mac are chosen if they are
- * not set and vm->enable_network is.  HATCH_ERR_CONFLICT if one is taken.
+ * Reserves the id, name, address and MAC of a VM about to be defined, and
+ * begins an operation on it.  vm->guest_ip and vm->guest_mac are chosen if
+ * they are not set and vm->enable_network is.  HATCH_ERR_CONFLICT if one is
+ * taken, HATCH_ERR_LIMIT if a limit of the configuration would be passed.
  */
 int table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
     hatch_err_t *err);
@@ -94,8 +101,21 @@ int table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
 void table_defined(const char *id, hatch_state_t doing);
 
 /*
+ * Changes name, vCPUs and memory of a VM to what vm says, under the same rules;
+ * the caller has begun an operation.  What libvirt has then is what counts.
+ */
+int table_change(const vm_t *vm, hatch_err_t *err);
+
+/*
+ * May a VM with this much memory be started?  HATCH_ERR_MEMORY if the host
+ * has not got it, beside what the VMs that are up may still take and
+ * host_memory_reserve_mib.  id is the VM itself.
+ */
+int table_check_memory(const char *id, unsigned mem_mib, hatch_err_t *err);
+
+/*
  * Begins an operation: waits (ms) for the one before, fills vm.
- * HATCH_ERR_NOT_FOUND, or HATCH_ERR_TIMEOUT.
+ * HATCH_ERR_NOT_FOUND, HATCH_ERR_TIMEOUT, or HATCH_ERR_BUSY: too many wait.
  */
 int table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err);
 
@@ -123,5 +143,11 @@ int table_list(vm_t **vms, size_t *n);
 int table_list_all(vm_t **vms, size_t *n);
 
 int table_has(const char *id);
+
+/* Since when (wall clock, ms) a VM is up; 0 if it is not. */
+uint64_t table_booted(const char *id);
+
+/* How many VMs, also those being created, are made from this image? */
+unsigned table_count_image(const char *image_id);
 
 #endif /* HATCH_AGENT_TABLE_H_INCLUDED */

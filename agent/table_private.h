@@ -10,6 +10,12 @@
 
 #define TABLE_BUCKETS  16384
 
+/*
+ * How many may wait for one VM.  Each holds a connection; a VM that hangs
+ * must not get all of them.
+ */
+#define TABLE_WAITING  16
+
 
 typedef struct entry_s {
     struct entry_s  *next;          /* in the bucket */
@@ -17,6 +23,8 @@ typedef struct entry_s {
     hatch_state_t    observed;      /* NONE: not in libvirt yet */
     hatch_state_t    doing;         /* NONE: no operation to show */
     uint64_t         epoch;
+    uint64_t         booted;        /* wall ms: active since, 0: it is not */
+    unsigned         waiting;       /* for the operation to end */
     unsigned         busy:1;        /* an operation is under way */
     unsigned         slotless:1;    /* the zone was full */
 } entry_t;
@@ -41,5 +49,17 @@ extern table_t  table;
 
 /* The link to a VM's entry, or to the NULL where it would be.  Locked. */
 entry_t **table_find(const char *id);
+
+/* What is shown of an entry; NONE: nothing yet.  Locked. */
+hatch_state_t table_state(const entry_t *e);
+
+/*
+ * Would the sums of all VMs, this one as it is in vm, be within the limits?
+ * HATCH_ERR_LIMIT.  Locked.
+ */
+int table_check_limits(const vm_t *vm, hatch_err_t *err);
+
+/* Writes an entry to the zone.  Locked. */
+void table_publish_entry(entry_t *e);
 
 #endif /* HATCH_AGENT_TABLE_PRIVATE_H_INCLUDED */

@@ -1,4 +1,4 @@
-/* Reserving what a new VM needs for itself: id, address, MAC. */
+/* What a VM has for itself: id, name, address, MAC. */
 
 #define _GNU_SOURCE
 
@@ -126,6 +126,58 @@ table_reserve_network(vm_t *vm, struct in_addr gateway, unsigned prefix,
 }
 
 
+static int
+table_check_name(const vm_t *vm, hatch_err_t *err)
+{
+    int       i;
+    entry_t  *e;
+
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            if (strcmp(e->vm.name, vm->name) == 0
+                && strcmp(e->vm.id, vm->id) != 0)
+            {
+                return hatch_err_set(err, HATCH_ERR_CONFLICT, "\"name\" "
+                                     "\"%s\" is taken by %s", vm->name,
+                                     e->vm.id);
+            }
+        }
+    }
+
+    return 0;
+}
+
+
+int
+table_change(const vm_t *vm, hatch_err_t *err)
+{
+    int       rc;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    rc = table_check_name(vm, err);
+    e = *table_find(vm->id);
+
+    if (rc == 0 && e != NULL && (vm->vcpu_count > e->vm.vcpu_count
+                                 || vm->mem_mib > e->vm.mem_mib))
+    {
+        rc = table_check_limits(vm, err);
+    }
+
+    if (rc == 0 && e != NULL) {
+        memcpy(e->vm.name, vm->name, sizeof(vm->name));
+        e->vm.vcpu_count = vm->vcpu_count;
+        e->vm.mem_mib = vm->mem_mib;
+        table_publish_entry(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return rc;
+}
+
+
 int
 table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
     hatch_err_t *err)
@@ -145,7 +197,15 @@ table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
                            "raise \"zone_vms\" and \"vms\" of hatch_zone",
                            (unsigned) table.writer.zone.file.slots);
 
-    } else if (vm->enable_network) {
+    } else {
+        rc = table_check_limits(vm, err);
+    }
+
+    if (rc == 0) {
+        rc = table_check_name(vm, err);
+    }
+
+    if (rc == 0 && vm->enable_network) {
         rc = table_reserve_network(vm, gateway, prefix, err);
     }
 

@@ -2,14 +2,17 @@
 
 #include "tidy.h"
 #include "cleanup.h"
+#include "files.h"
 #include "log.h"
 #include "net.h"
+#include "recover.h"
 #include "routes.h"
-#include "seed.h"
 #include "sync.h"
 #include "virt.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <time.h>
 
 
 static struct {
@@ -33,16 +36,19 @@ tidy_verify_gone(void *ctx, const char *id)
 }
 
 
-static void
+/* Returns how much is left to be tried again. */
+static unsigned
 tidy_once(void)
 {
-    unsigned                    count;
+    unsigned                    count, left;
     hatch_err_t                 err;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
 
     if (conn == NULL) {
-        return;                         /* the next connection asks again */
+        return 0;                       /* the next connection asks again */
     }
+
+    left = recover_all(tidy.config);
 
     if (routes_delete_orphans(tidy.config, tidy_verify_gone, conn, &count,
                               &err) != 0)
@@ -54,11 +60,8 @@ tidy_once(void)
         log_event(LOG_INFO, "deleted %u routes of VMs that are gone", count);
     }
 
-    seed_delete_orphans(tidy.config, &count);
-
-    if (count != 0) {
-        log_event(LOG_INFO, "deleted %u seeds of VMs that are gone", count);
-    }
+    /* domains of the test driver never come back */
+    files_tidy(tidy.config, virt_is_test(conn));
 
     if (net_reconcile(conn, tidy.config, &count, &err) != 0) {
         log_event(LOG_WARN, "%s", err.text);
@@ -67,26 +70,50 @@ tidy_once(void)
         log_event(LOG_INFO, "corrected %u reservations of network \"%s\"",
                   count, tidy.config->network_name);
     }
+
+    return left;
+}
+
+
+/* Waits to be asked; no longer than a second if something is left to do. */
+static void
+tidy_wait(unsigned left)
+{
+    struct timespec  ts;
+
+    if (left == 0) {
+        (void) pthread_cond_wait(&tidy.wake, &tidy.lock);
+        return;
+    }
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+    ts.tv_sec++;
+
+    if (pthread_cond_timedwait(&tidy.wake, &tidy.lock, &ts) == ETIMEDOUT) {
+        tidy.requested = 1;
+    }
 }
 
 
 static void *
 tidy_run(void *data)
 {
+    unsigned  left = 0;
+
     (void) data;
 
     pthread_mutex_lock(&tidy.lock);
 
     while (!tidy.stop) {
         if (!tidy.requested) {
-            pthread_cond_wait(&tidy.wake, &tidy.lock);
+            tidy_wait(left);
             continue;
         }
 
         tidy.requested = 0;
         pthread_mutex_unlock(&tidy.lock);
 
-        tidy_once();
+        left = tidy_once();
 
         pthread_mutex_lock(&tidy.lock);
     }

@@ -1,8 +1,8 @@
 /*
  * The tidy thread: what may take long and nobody waits for.
  *
- * Reservations of the network that belong to no VM, or that a VM lacks, and
- * routes of VMs that are gone.  Changing a reservation makes libvirt wait for
+ * Recovery of operations that did not end; reservations of the network that
+ * belong to no VM, or that a VM lacks; routes and files of VMs that are gone.  Changing a reservation makes libvirt wait for
  * dnsmasq, a third of a second each; in the sync thread that would hold up
  * the news of other VMs.
  */

@@ -5,6 +5,7 @@
 
 #include <libvirt/virterror.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 
@@ -12,12 +13,19 @@
 #define VIRT_KEEPALIVE_INTERVAL  5
 #define VIRT_KEEPALIVE_COUNT     3
 
+/* How many connections wait for the next operation. */
+#define VIRT_IDLE  16
+
 
 static struct {
     pthread_mutex_t         lock;
     virConnectPtr           conn;           /* NULL: not connected */
     int                     lifecycle;      /* callback id, or -1 */
     const virt_handlers_t  *handlers;
+    char                    uri[256];
+    virConnectPtr           idle[VIRT_IDLE];
+    unsigned                n;              /* in idle */
+    unsigned                epoch;          /* of the connections in idle */
 } virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1 };
 
 
@@ -96,11 +104,11 @@ virt_on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event,
     int detail, void *data)
 {
     (void) conn;
-    (void) event;
     (void) detail;
     (void) data;
 
-    virt.handlers->domain_changed(virDomainGetName(domain));
+    virt.handlers->domain_changed(virDomainGetName(domain),
+                                  event == VIR_DOMAIN_EVENT_UNDEFINED);
 
     return 0;
 }
@@ -135,6 +143,7 @@ virt_open(const char *uri, hatch_err_t *err)
     }
 
     pthread_mutex_lock(&virt.lock);
+    (void) snprintf(virt.uri, sizeof(virt.uri), "%s", uri);
     virt.conn = conn;
     virt.lifecycle = lifecycle;
     pthread_mutex_unlock(&virt.lock);
@@ -147,14 +156,23 @@ void
 virt_close(void)
 {
     int            lifecycle;
-    virConnectPtr  conn;
+    unsigned       i, n;
+    virConnectPtr  conn, idle[VIRT_IDLE];
 
     pthread_mutex_lock(&virt.lock);
     conn = virt.conn;
     lifecycle = virt.lifecycle;
+    n = virt.n;
+    memcpy(idle, virt.idle, sizeof(idle));
     virt.conn = NULL;
     virt.lifecycle = -1;
+    virt.n = 0;
+    virt.epoch++;
     pthread_mutex_unlock(&virt.lock);
+
+    for (i = 0; i < n; i++) {
+        (void) virConnectClose(idle[i]);
+    }
 
     if (conn == NULL) {
         return;
@@ -187,6 +205,72 @@ virt_get(hatch_err_t *err)
     }
 
     return conn;
+}
+
+
+int
+virt_lease(virt_lease_t *lease, hatch_err_t *err)
+{
+    int   connected;
+    char  uri[sizeof(virt.uri)];
+
+    pthread_mutex_lock(&virt.lock);
+
+    connected = virt.conn != NULL;
+    lease->epoch = virt.epoch;
+    lease->conn = connected && virt.n != 0 ? virt.idle[--virt.n] : NULL;
+    memcpy(uri, virt.uri, sizeof(uri));
+
+    pthread_mutex_unlock(&virt.lock);
+
+    if (!connected) {
+        return hatch_err_set(err, HATCH_ERR_UNAVAILABLE,
+                             "libvirt is not connected");
+    }
+
+    if (lease->conn == NULL) {
+        lease->conn = virConnectOpen(uri);
+
+        if (lease->conn == NULL) {
+            (void) virt_error(err, "cannot connect to libvirt");
+            err->code = HATCH_ERR_UNAVAILABLE;
+            return err->code;
+        }
+
+        (void) virConnectSetKeepAlive(lease->conn, VIRT_KEEPALIVE_INTERVAL,
+                                      VIRT_KEEPALIVE_COUNT);
+    }
+
+    return 0;
+}
+
+
+void
+virt_release(virt_lease_t *lease)
+{
+    int  alive;
+
+    if (lease->conn == NULL) {
+        return;
+    }
+
+    alive = virConnectIsAlive(lease->conn) == 1;
+
+    pthread_mutex_lock(&virt.lock);
+
+    if (alive && virt.conn != NULL && virt.epoch == lease->epoch
+        && virt.n < VIRT_IDLE)
+    {
+        virt.idle[virt.n++] = lease->conn;
+        lease->conn = NULL;
+    }
+
+    pthread_mutex_unlock(&virt.lock);
+
+    if (lease->conn != NULL) {
+        (void) virConnectClose(lease->conn);
+        lease->conn = NULL;
+    }
 }
 
 

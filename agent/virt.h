@@ -16,7 +16,7 @@
 
 /* What the event thread reports.  Called in that thread: be quick. */
 typedef struct {
-    void (*domain_changed)(const char *name);
+    void (*domain_changed)(const char *name, int undefined);
     void (*connection_lost)(void);
 } virt_handlers_t;
 
@@ -38,6 +38,24 @@ void virt_close(void);
  * (cleanup_conn), or NULL with err set to HATCH_ERR_UNAVAILABLE.
  */
 virConnectPtr virt_get(hatch_err_t *err);
+
+/*
+ * A connection for one operation.  libvirtd answers only a few calls of one
+ * connection at a time, so calls that hang must not share one with others.
+ */
+typedef struct {
+    virConnectPtr  conn;
+    unsigned       epoch;           /* of the main connection then */
+} virt_lease_t;
+
+/*
+ * Takes an idle connection or opens one.  HATCH_ERR_UNAVAILABLE if libvirt is
+ * not connected.  May block as long as libvirt does.
+ */
+int virt_lease(virt_lease_t *lease, hatch_err_t *err);
+
+/* Gives it back, for the next operation.  Nothing if there is none. */
+void virt_release(virt_lease_t *lease);
 
 /*
  * The hatch_err_t of the last libvirt error of this thread: "DOING: what

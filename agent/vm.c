@@ -2,325 +2,160 @@
 
 #include "vm.h"
 #include "cleanup.h"
-#include "image.h"
-#include "log.h"
 #include "net.h"
-#include "seed.h"
+#include "pending.h"
 #include "sync.h"
-#include "virt.h"
+#include "vm_private.h"
+#include "work.h"
 #include "xml.h"
 
 #include "hatch_clock.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 
 /* How long an operation waits for the one before it on the same VM, ms. */
-#define VM_TURN_TIMEOUT  30000
+#define VM_TURN_TIMEOUT   30000
+
+/* The same for one that then pulls the plug under it. */
+#define VM_FORCE_TIMEOUT  2000
 
 
-/*
- * /dev/kvm alone says nothing: on some machines it opens and guests hang.
- * Only a CPU that has virtualization, and says so, is used.
- */
-static int
-vm_has_kvm(void)
+/* --- what all operations begin and end with --- */
+
+void
+vm_step(const vm_op_t *op, const char *what)
 {
-    int       found = 0;
-    char     *line = NULL;
-    FILE     *cpuinfo;
-    size_t    size = 0;
-
-    if (access("/dev/kvm", R_OK | W_OK) == -1) {
-        return 0;
-    }
-
-    cpuinfo = fopen("/proc/cpuinfo", "re");
-    if (cpuinfo == NULL) {
-        return 0;
-    }
-
-    while (!found && getline(&line, &size, cpuinfo) > 0) {
-        found = strncmp(line, "flags", 5) == 0
-                && (strstr(line, " vmx") != NULL
-                    || strstr(line, " svm") != NULL);
-    }
-
-    free(line);
-    (void) fclose(cpuinfo);
-
-    return found;
-}
-
-
-static const char *
-vm_type(virConnectPtr conn, const config_t *config)
-{
-    if (virt_is_test(conn)) {
-        return "test";
-    }
-
-    if (strcmp(config->virt_type, "auto") != 0) {
-        return config->virt_type;
-    }
-
-    return vm_has_kvm() ? "kvm" : "qemu";
+    work_step(what, op->config->libvirt_timeout);
 }
 
 
 static int
-vm_define(virConnectPtr conn, const config_t *config, const vm_t *vm,
-    const image_t *image, virDomainPtr *domain, hatch_err_t *err)
+vm_open(vm_op_t *op, hatch_err_t *err)
 {
-    char                seed[SEED_PATH_MAX];
-    xml_domain_t        details;
-    cleanup_free char  *xml = NULL;
+    int          rc;
+    const char  *id = op->vm.id;
 
-    seed_path(config, vm->id, seed);
-
-    details.type = vm_type(conn, config);
-    details.network = config->network_name;
-    details.kernel_path = image->kernel_path;
-    details.initrd_path = image->initrd_path;
-    details.seed_path = seed;
-
-    xml = xml_domain(vm, &details);
-    if (xml == NULL) {
-        return hatch_err_errno(err, ENOMEM, "cannot create a VM");
+    if (pending_abandoned(id)) {
+        return hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" is being "
+                             "recovered from an operation that did not end",
+                             id);
     }
 
-    *domain = virDomainDefineXMLFlags(conn, xml, VIR_DOMAIN_DEFINE_VALIDATE);
+    vm_step(op, "looking up the VM");
+    rc = virt_lease(&op->lease, err);
 
-    return *domain != NULL ? 0 : virt_error(err, "cannot define the VM");
-}
-
-
-/* The settings of a new VM: what was asked for, else the defaults. */
-static int
-vm_settings(const config_t *config, const vm_request_t *request,
-    const image_t *image, vm_t *vm, hatch_err_t *err)
-{
-    memset(vm, 0, sizeof(*vm));
-
-    if (hatch_id_make(HATCH_ID_VM, vm->id) != 0) {
-        return hatch_err_errno(err, errno, "no random numbers");
-    }
-
-    memcpy(vm->image_id, image->id, sizeof(vm->image_id));
-    (void) snprintf(vm->boot_args, sizeof(vm->boot_args), "%s",
-                    request->boot_args != NULL ? request->boot_args
-                                               : image->boot_args);
-
-    vm->vcpu_count = request->vcpu_count != 0
-                     ? request->vcpu_count : (unsigned) config->default_vcpu;
-    vm->mem_mib = request->mem_mib != 0
-                  ? request->mem_mib : (unsigned) config->default_mem_mib;
-    vm->enable_network = request->enable_network;
-    vm->has_seed = request->user_data != NULL;
-    vm->guest_ip = request->guest_ip;
-    vm->created = hatch_clock_wall_ms();
-    vm->updated = vm->created;
-
-    if (request->guest_mac != NULL) {
-        (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac), "%s",
-                        request->guest_mac);
-    }
-
-    return 0;
-}
-
-
-static int
-vm_check_ip(struct in_addr ip, struct in_addr gateway, unsigned prefix,
-    hatch_err_t *err)
-{
-    char      network[INET_ADDRSTRLEN];
-    uint32_t  mask = ~0u << (32 - prefix), host;
-
-    if (ip.s_addr == 0) {
-        return 0;
-    }
-
-    host = ntohl(ip.s_addr) & ~mask;
-
-    if ((ntohl(ip.s_addr) & mask) != (ntohl(gateway.s_addr) & mask)
-        || host == 0 || host == ~mask || ip.s_addr == gateway.s_addr)
-    {
-        (void) inet_ntop(AF_INET, &gateway, network, sizeof(network));
-
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_ip\" must be a "
-                             "free host address of the network %s/%u",
-                             network, prefix);
-    }
-
-    return 0;
-}
-
-
-/* Seed, reservation, definition, start.  A failure undoes what came before. */
-static int
-vm_build(virConnectPtr conn, const config_t *config, const image_t *image,
-    const vm_t *vm, const char *user_data, hatch_err_t *err)
-{
-    int                          rc = 0;
-    hatch_err_t                  ignored;
-    cleanup_domain virDomainPtr  domain = NULL;
-
-    if (vm->has_seed) {
-        rc = seed_create(config, vm, user_data, err);
-    }
-
-    if (rc == 0 && vm->enable_network) {
-        rc = net_reserve(conn, config, vm->guest_mac, vm->guest_ip, err);
+    if (rc == 0) {
+        rc = sync_vm(op->lease.conn, id, err);
     }
 
     if (rc == 0) {
-        rc = vm_define(conn, config, vm, image, &domain, err);
-    }
+        op->domain = virDomainLookupByName(op->lease.conn, id);
 
-    if (rc == 0) {
-        table_defined(vm->id, HATCH_STATE_STARTING);
+        if (op->domain == NULL) {
+            rc = virt_error(err, "cannot look up the VM");
 
-        if (virDomainCreate(domain) == 0) {
-            return 0;
+        } else if (table_get(id, &op->vm) != 0) {
+            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
         }
-
-        rc = virt_error(err, "cannot start the VM");
-        (void) virDomainUndefine(domain);
     }
 
-    if (vm->enable_network) {
-        (void) net_release(conn, config, vm->guest_mac, vm->guest_ip,
-                           &ignored);
+    return rc;
+}
+
+
+static int
+vm_begin_within(vm_op_t *op, const config_t *config, const char *id,
+    unsigned timeout, hatch_err_t *err)
+{
+    int  rc;
+
+    memset(op, 0, sizeof(*op));
+    op->config = config;
+
+    work_step("waiting for the operation before", timeout / 1000 + 10);
+
+    rc = table_begin(id, &op->vm, timeout, err);
+    if (rc != 0) {
+        return rc;
     }
 
-    seed_delete(config, vm->id);
+    rc = vm_open(op, err);
+
+    if (rc != 0) {
+        vm_drop(op);
+    }
 
     return rc;
 }
 
 
 int
-vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
+vm_begin(vm_op_t *op, const config_t *config, const char *id,
     hatch_err_t *err)
 {
-    int                         rc;
-    image_t                     image;
-    unsigned                    prefix = 0;
-    struct in_addr              gateway = { 0 };
-    cleanup_conn virConnectPtr  conn = NULL;
+    return vm_begin_within(op, config, id, VM_TURN_TIMEOUT, err);
+}
 
-    rc = image_find(config, request->image_id, &image, err);
 
-    if (rc == 0) {
-        rc = vm_settings(config, request, &image, vm, err);
-    }
+int
+vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
+    hatch_err_t *err)
+{
+    int                          rc;
+    virt_lease_t                 lease = { NULL, 0 };
+    cleanup_domain virDomainPtr  domain = NULL;
 
-    if (rc != 0) {
+    rc = vm_begin_within(op, config, id, VM_FORCE_TIMEOUT, err);
+
+    if (rc != HATCH_ERR_TIMEOUT && rc != HATCH_ERR_BUSY) {
         return rc;
     }
 
-    conn = virt_get(err);
-    if (conn == NULL) {
-        return HATCH_ERR_UNAVAILABLE;
-    }
+    work_step("stopping the VM", config->libvirt_timeout);
 
-    if (vm->enable_network) {
-        rc = net_ensure(conn, config, &gateway, &prefix, err);
+    if (virt_lease(&lease, err) == 0) {
+        domain = virDomainLookupByName(lease.conn, id);
 
-        if (rc == 0) {
-            rc = vm_check_ip(vm->guest_ip, gateway, prefix, err);
+        if (domain != NULL) {
+            (void) virDomainDestroy(domain);
         }
+
+        virt_release(&lease);
     }
 
-    if (rc == 0) {
-        rc = table_reserve(vm, gateway, prefix, err);
-    }
-
-    if (rc != 0) {
-        return rc;
-    }
-
-    rc = vm_build(conn, config, &image, vm, request->user_data, err);
-
-    if (rc != 0) {
-        (void) table_forget(vm->id);
-        return rc;
-    }
-
-    rc = sync_vm(conn, vm->id, err);
-    table_end(vm->id);
-
-    if (rc == 0) {
-        log_event(LOG_INFO, "%s: created", vm->id);
-        rc = table_get(vm->id, vm);
-    }
+    rc = vm_begin(op, config, id, err);
+    op->forced = 1;
 
     return rc;
 }
 
 
-/*
- * Begins an operation: connection, turn, domain.  What the table says may be
- * a moment old (somebody with virsh), so libvirt is asked once more.
- * vm_close() ends it.
- */
-static int
-vm_open(const char *id, vm_t *vm, virConnectPtr *conn, virDomainPtr *domain,
-    hatch_err_t *err)
+void
+vm_drop(vm_op_t *op)
 {
-    int  rc;
-
-    *conn = virt_get(err);
-    if (*conn == NULL) {
-        return HATCH_ERR_UNAVAILABLE;
+    if (op->domain != NULL) {
+        (void) virDomainFree(op->domain);
+        op->domain = NULL;
     }
 
-    rc = table_begin(id, vm, VM_TURN_TIMEOUT, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    rc = sync_vm(*conn, id, err);
-
-    if (rc == 0) {
-        *domain = virDomainLookupByName(*conn, id);
-
-        if (*domain == NULL) {
-            rc = virt_error(err, "cannot look up the VM");
-
-        } else if (table_get(id, vm) != 0) {
-            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
-        }
-    }
-
-    if (rc != 0) {
-        table_end(id);
-    }
-
-    return rc;
+    virt_release(&op->lease);
+    table_end(op->vm.id);
 }
 
 
-/*
- * Ends an operation: what libvirt says now is the state, whatever the
- * operation hoped for.  rc is the operation's own result.
- */
-static int
-vm_close(virConnectPtr conn, const char *id, int rc, vm_t *vm,
-    hatch_err_t *err)
+int
+vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err)
 {
     int          synced;
     hatch_err_t  why;
 
-    synced = sync_vm(conn, id, &why);
-    table_end(id);
+    vm_step(op, "looking up the VM");
+    synced = sync_vm(op->lease.conn, op->vm.id, &why);
+    vm_drop(op);
 
     if (rc != 0) {
         return rc;
@@ -331,67 +166,134 @@ vm_close(virConnectPtr conn, const char *id, int rc, vm_t *vm,
         return synced;
     }
 
-    rc = table_get(id, vm);
+    rc = table_get(op->vm.id, vm);
 
-    return rc == 0 ? 0 : hatch_err_set(err, rc, "no VM \"%s\"", id);
+    return rc == 0
+           ? 0 : hatch_err_set(err, rc, "no VM \"%s\"", op->vm.id);
 }
 
 
-static int
-vm_conflict(const vm_t *vm, const char *operation, hatch_err_t *err)
+int
+vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
 {
     return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: it is %s",
-                         operation, hatch_state_name(vm->state));
+                         what, hatch_state_name(op->vm.state));
+}
+
+
+/* --- start --- */
+
+int
+vm_prepare_start(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc = 0;
+
+    work_start_begin(op->config);
+    vm_step(op, "preparing the network");
+
+    /* what libvirt's test driver starts takes no memory */
+    if (!virt_is_test(op->lease.conn)) {
+        rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
+    }
+
+    /* somebody may have stopped the network, or made it anew */
+    if (rc == 0 && op->vm.enable_network) {
+        rc = net_reserve(op->lease.conn, op->config, op->vm.guest_mac,
+                         op->vm.guest_ip, err);
+    }
+
+    return rc;
+}
+
+
+int
+vm_unpause(vm_op_t *op, hatch_err_t *err)
+{
+    int  state, reason;
+
+    vm_step(op, "resuming the VM");
+
+    if (virDomainGetState(op->domain, &state, &reason, 0) == 0
+        && state == VIR_DOMAIN_PAUSED && virDomainResume(op->domain) == -1)
+    {
+        return virt_error(err, "cannot resume the VM");
+    }
+
+    return 0;
 }
 
 
 int
 vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 {
-    int                          rc;
-    cleanup_conn virConnectPtr   conn = NULL;
-    cleanup_domain virDomainPtr  domain = NULL;
+    int      rc;
+    vm_op_t  op;
 
-    rc = vm_open(id, vm, &conn, &domain, err);
+    rc = vm_begin(&op, config, id, err);
     if (rc != 0) {
         return rc;
     }
 
-    if (!hatch_state_may(vm->state, HATCH_STATE_STARTING)) {
-        rc = vm_conflict(vm, "start", err);
-        table_end(id);
+    if (!hatch_state_may(op.vm.state, HATCH_STATE_STARTING)) {
+        rc = vm_conflict(&op, "start", err);
+        vm_drop(&op);
         return rc;
     }
 
-    table_doing(id, vm->state == HATCH_STATE_SNAPSHOTTED
+    table_doing(id, op.vm.state == HATCH_STATE_SNAPSHOTTED
                     ? HATCH_STATE_RESTORING : HATCH_STATE_STARTING);
 
-    /* somebody may have stopped the network, or made it anew */
-    if (vm->enable_network) {
-        rc = net_reserve(conn, config, vm->guest_mac, vm->guest_ip, err);
+    rc = vm_prepare_start(&op, err);
+
+    if (rc == 0) {
+        work_step("starting the VM", config->save_timeout);
+
+        if (virDomainCreate(op.domain) == -1) {
+            rc = virt_error(err, "cannot start the VM");
+        }
     }
 
-    if (rc == 0 && virDomainCreate(domain) == -1) {
-        rc = virt_error(err, "cannot start the VM");
+    /* one that was paused when somebody saved it comes up paused */
+    if (rc == 0) {
+        rc = vm_unpause(&op, err);
     }
 
-    return vm_close(conn, id, rc, vm, err);
+    work_start_end();
+
+    return vm_end(&op, rc, vm, err);
 }
 
 
+/* --- stop --- */
+
 /* Asks the guest, waits, and pulls the plug if it did not go. */
 static int
-vm_shutdown(const config_t *config, virDomainPtr domain, const char *id,
-    int force, hatch_err_t *err)
+vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
 {
-    if (!force && config->stop_timeout > 0 && virDomainShutdown(domain) == 0
-        && table_wait(id, HATCH_STATE_STOPPED,
-                      (unsigned) config->stop_timeout * 1000) == 0)
-    {
-        return 0;
+    hatch_err_t  ignored;
+
+    if (timeout > 0) {
+        /* a guest that is paused cannot answer */
+        (void) vm_unpause(op, &ignored);
+        vm_step(op, "shutting down the VM");
+
+        if (virDomainShutdown(op->domain) == 0) {
+            work_step("shutting down the VM",
+                      timeout + op->config->libvirt_timeout);
+
+            if (table_wait(op->vm.id, HATCH_STATE_STOPPED,
+                           (unsigned) timeout * 1000) == 0)
+            {
+                return 0;
+            }
+        }
     }
 
-    if (virDomainDestroy(domain) == 0 || virDomainIsActive(domain) == 0) {
+    vm_step(op, "stopping the VM");
+
+    if (virDomainDestroy(op->domain) == 0
+        || virDomainIsActive(op->domain) == 0)
+    {
         return 0;
     }
 
@@ -400,86 +302,207 @@ vm_shutdown(const config_t *config, virDomainPtr domain, const char *id,
 
 
 int
-vm_stop(const config_t *config, const char *id, int force, vm_t *vm,
-    hatch_err_t *err)
+vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
+    vm_t *vm, hatch_err_t *err)
 {
-    int                          rc;
-    cleanup_conn virConnectPtr   conn = NULL;
-    cleanup_domain virDomainPtr  domain = NULL;
+    int      rc;
+    vm_op_t  op;
 
-    rc = vm_open(id, vm, &conn, &domain, err);
+    rc = force ? vm_begin_force(&op, config, id, err)
+               : vm_begin(&op, config, id, err);
     if (rc != 0) {
         return rc;
     }
 
-    if (!hatch_state_may(vm->state, HATCH_STATE_STOPPING)) {
-        rc = vm_conflict(vm, "stop", err);
-        table_end(id);
+    if (op.forced && op.vm.state == HATCH_STATE_STOPPED) {
+        return vm_end(&op, 0, vm, err);     /* that is what was asked for */
+    }
+
+    if (!hatch_state_may(op.vm.state, HATCH_STATE_STOPPING)) {
+        rc = vm_conflict(&op, "stop", err);
+        vm_drop(&op);
         return rc;
     }
 
     table_doing(id, HATCH_STATE_STOPPING);
+    vm_step(&op, "stopping the VM");
 
-    if (vm->state == HATCH_STATE_SNAPSHOTTED) {
+    if (virDomainIsActive(op.domain) != 0) {
+        rc = vm_shutdown(&op, force ? 0 : timeout, err);
+
+    } else if (op.vm.state == HATCH_STATE_SNAPSHOTTED
+               && virDomainManagedSaveRemove(op.domain, 0) == -1)
+    {
         /* stopping what sleeps means to drop its memory */
-        rc = virDomainManagedSaveRemove(domain, 0) == 0
-             ? 0 : virt_error(err, "cannot remove the saved memory");
-
-    } else if (virDomainIsActive(domain) != 0) {
-        /* a guest that is paused cannot answer */
-        rc = vm_shutdown(config, domain, id,
-                         force || vm->state == HATCH_STATE_PAUSED, err);
+        rc = virt_error(err, "cannot remove the saved memory");
     }
 
-    return vm_close(conn, id, rc, vm, err);
+    return vm_end(&op, rc, vm, err);
+}
+
+
+/* --- pause, resume --- */
+
+int
+vm_pause(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
+{
+    int      rc;
+    vm_op_t  op;
+
+    rc = vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (!hatch_state_may(op.vm.state, HATCH_STATE_PAUSING)) {
+        rc = vm_conflict(&op, "pause", err);
+        vm_drop(&op);
+        return rc;
+    }
+
+    table_doing(id, HATCH_STATE_PAUSING);
+    vm_step(&op, "pausing the VM");
+
+    if (virDomainSuspend(op.domain) == -1) {
+        rc = virt_error(err, "cannot pause the VM");
+    }
+
+    return vm_end(&op, rc, vm, err);
 }
 
 
 int
-vm_delete(const config_t *config, const char *id, hatch_err_t *err)
+vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 {
-    int                          rc;
-    vm_t                         vm;
-    hatch_err_t                  why;
-    cleanup_conn virConnectPtr   conn = NULL;
-    cleanup_domain virDomainPtr  domain = NULL;
+    int      rc;
+    vm_op_t  op;
 
-    rc = vm_open(id, &vm, &conn, &domain, err);
+    rc = vm_begin(&op, config, id, err);
     if (rc != 0) {
         return rc;
     }
 
-    table_doing(id, HATCH_STATE_STOPPING);
-
-    if (virDomainIsActive(domain) == 1 && virDomainDestroy(domain) == -1
-        && virDomainIsActive(domain) == 1)
-    {
-        rc = virt_error(err, "cannot stop the VM");
-        return vm_close(conn, id, rc, &vm, err);
+    if (op.vm.state != HATCH_STATE_PAUSED) {
+        rc = vm_conflict(&op, "resume", err);
+        vm_drop(&op);
+        return rc;
     }
 
-    if (virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
-        == -1)
-    {
-        rc = virt_error(err, "cannot undefine the VM");
+    vm_step(&op, "resuming the VM");
 
-        if (rc != HATCH_ERR_NOT_FOUND) {
-            return vm_close(conn, id, rc, &vm, err);
-        }
+    if (virDomainResume(op.domain) == -1) {
+        rc = virt_error(err, "cannot resume the VM");
     }
 
-    /* libvirt has it no more: out of table and zone, then its routes */
-    (void) sync_vm(conn, id, &why);
+    return vm_end(&op, rc, vm, err);
+}
 
-    if (vm.enable_network
-        && net_release(conn, config, vm.guest_mac, vm.guest_ip, &why) != 0)
-    {
-        /* the next comparison removes it */
-        log_event(LOG_WARN, "%s: its reservation remains: %s", id, why.text);
+
+/* --- change --- */
+
+/* vCPUs and memory: the definition, with the metadata, in one step. */
+static int
+vm_redefine(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
+{
+    virDomainPtr         domain;
+    cleanup_free char   *text = NULL, *xml = NULL;
+
+    text = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE
+                                           | VIR_DOMAIN_XML_SECURE);
+    if (text == NULL) {
+        return virt_error(err, "cannot read the domain");
     }
 
-    seed_delete(config, id);
-    log_event(LOG_INFO, "%s: deleted", id);
+    xml = xml_edit_domain(text, vm);
+    if (xml == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot change the VM");
+    }
+
+    domain = virDomainDefineXMLFlags(op->lease.conn, xml,
+                                     VIR_DOMAIN_DEFINE_VALIDATE);
+    if (domain == NULL) {
+        return virt_error(err, "cannot change the VM");
+    }
+
+    (void) virDomainFree(domain);
 
     return 0;
+}
+
+
+/* The definition's; and the running domain's, so that all show the same. */
+static int
+vm_set_metadata(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
+{
+    unsigned            flags = VIR_DOMAIN_AFFECT_CONFIG;
+    cleanup_free char  *xml = xml_metadata(vm);
+
+    if (xml == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot change the VM");
+    }
+
+    if (virDomainIsActive(op->domain) == 1) {
+        flags |= VIR_DOMAIN_AFFECT_LIVE;
+    }
+
+    if (virDomainSetMetadata(op->domain, VIR_DOMAIN_METADATA_ELEMENT, xml,
+                             XML_PREFIX, XML_NAMESPACE, flags) == -1)
+    {
+        return virt_error(err, "cannot change the VM");
+    }
+
+    return 0;
+}
+
+
+int
+vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
+    vm_t *vm, hatch_err_t *err)
+{
+    int      rc, hardware;
+    vm_t     new;
+    vm_op_t  op;
+
+    rc = vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    new = op.vm;
+    new.updated = hatch_clock_wall_ms();
+
+    if (patch->name[0] != '\0') {
+        memcpy(new.name, patch->name, sizeof(new.name));
+    }
+
+    new.vcpu_count = patch->vcpu_count != 0 ? patch->vcpu_count
+                                            : op.vm.vcpu_count;
+    new.mem_mib = patch->mem_mib != 0 ? patch->mem_mib : op.vm.mem_mib;
+    new.idle_timeout = patch->has_idle_timeout ? patch->idle_timeout
+                                               : op.vm.idle_timeout;
+    new.save_after = patch->has_save_after ? patch->save_after
+                                           : op.vm.save_after;
+
+    hardware = new.vcpu_count != op.vm.vcpu_count
+               || new.mem_mib != op.vm.mem_mib;
+
+    if (hardware && op.vm.state != HATCH_STATE_STOPPED) {
+        rc = hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot change \"%s\" of "
+                           "the VM: it is %s, not stopped",
+                           new.mem_mib != op.vm.mem_mib
+                           ? "mem_mib" : "vcpu_count",
+                           hatch_state_name(op.vm.state));
+        vm_drop(&op);
+        return rc;
+    }
+
+    rc = table_change(&new, err);
+
+    if (rc == 0) {
+        vm_step(&op, "changing the VM");
+        rc = hardware ? vm_redefine(&op, &new, err)
+                      : vm_set_metadata(&op, &new, err);
+    }
+
+    return vm_end(&op, rc, vm, err);
 }

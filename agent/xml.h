@@ -22,9 +22,12 @@
 typedef struct {
     const char  *type;              /* "kvm", "qemu", "test" */
     const char  *network;
-    const char  *kernel_path;
+    const char  *kernel_path;       /* "": it boots from its disk */
     const char  *initrd_path;       /* "" for none */
     const char  *seed_path;         /* of the VM's seed, if it has one */
+    const char  *disk_path;         /* of its overlay, if it has a disk */
+    const char  *base_path;         /* of the image below it, "" for none */
+    const char  *base_format;       /* "qcow2" or "raw" */
 } xml_domain_t;
 
 
@@ -42,13 +45,24 @@ typedef struct {
 
 /* Each returns text that the caller frees, or NULL without memory. */
 char *xml_domain(const vm_t *vm, const xml_domain_t *domain);
+char *xml_metadata(const vm_t *vm);
 char *xml_network(const char *name, const char *bridge,
     struct in_addr gateway, unsigned prefix);
 char *xml_host(const char *mac, struct in_addr ip);
 
+/* A libvirt snapshot of the memory alone, into a file. */
+char *xml_memory_snapshot(const char *path, int has_disk, int has_seed);
+
+/*
+ * A domain's XML, as libvirt gives it, with our metadata, vCPUs and memory
+ * set to what vm says.  All else stays, also what somebody added to it.
+ */
+char *xml_edit_domain(const char *text, const vm_t *vm);
+
 /*
  * Reads our metadata element, as virDomainGetMetadata() gives it, into vm
- * (whose id is set already).  HATCH_ERR_CORRUPT if it is not what we write.
+ * (whose id is set already; vCPUs and memory are libvirt's to say).
+ * HATCH_ERR_CORRUPT if it is not what we write.
  */
 int xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err);
 

@@ -34,7 +34,9 @@ typedef enum {
     HATCH_ERR_CONFLICT = -16,   /* not possible in the present state */
     HATCH_ERR_UNAVAILABLE = -17,/* a peer that is needed does not answer */
     HATCH_ERR_LIBVIRT = -18,    /* libvirt refused; text says what it said */
-    HATCH_ERR_TIMEOUT = -19     /* the deadline passed */
+    HATCH_ERR_TIMEOUT = -19,    /* the deadline passed */
+    HATCH_ERR_LIMIT = -20,      /* a configured limit is reached */
+    HATCH_ERR_MEMORY = -21      /* the host has not enough memory */
 } hatch_err_code_t;
 
 

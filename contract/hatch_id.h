@@ -15,6 +15,9 @@
 
 #define HATCH_ID_VM       "vm_"
 #define HATCH_ID_ROUTE    "rt_"
+#define HATCH_ID_IMAGE    "img_"
+#define HATCH_ID_TEMPLATE "tpl_"
+#define HATCH_ID_SNAPSHOT "snap_"
 
 #define HATCH_LABEL_MAX   63    /* a DNS label */
 #define HATCH_LABEL_SIZE  64

@@ -268,10 +268,51 @@ hatch_json_check_string(const hatch_json_field_t *field, json_object *value,
 
 
 static int
+hatch_json_check_seconds(const hatch_json_field_t *field, json_object *value,
+    hatch_err_t *err)
+{
+    double  n;
+
+    if (value == NULL) {
+        return 0;
+    }
+
+    if (!json_object_is_type(value, json_type_int)
+        && !json_object_is_type(value, json_type_double))
+    {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a number "
+                             "of seconds, or null for never", field->name);
+    }
+
+    n = json_object_get_double(value) * 1000;
+
+    if (!(n >= (double) field->min && n <= (double) field->max)) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be %g to "
+                             "%.0f seconds, or null for never, not %.24s",
+                             field->name, (double) field->min / 1000,
+                             (double) field->max / 1000,
+                             json_object_to_json_string(value));
+    }
+
+    return 0;
+}
+
+
+static int
 hatch_json_check_field(const hatch_json_field_t *field, json_object *value,
     hatch_err_t *err)
 {
+    if (value == NULL && field->required == HATCH_JSON_NULLABLE) {
+        return 0;
+    }
+
     switch (field->type) {
+
+    case HATCH_JSON_ANY:
+        return 0;
+
+    case HATCH_JSON_SECONDS:
+        return hatch_json_check_seconds(field, value, err);
 
     case HATCH_JSON_INTEGER:
         return hatch_json_check_integer(field, value, err);
@@ -326,7 +367,7 @@ hatch_json_check(json_object *object, const hatch_json_field_t *fields,
     }
 
     for (field = fields; field->name != NULL; field++) {
-        if (field->required
+        if (field->required == HATCH_JSON_REQUIRED
             && !json_object_object_get_ex(object, field->name, NULL))
         {
             return hatch_err_set(err, HATCH_ERR_INVALID,
@@ -366,4 +407,31 @@ hatch_json_string(json_object *object, const char *name,
 
     return json_object_object_get_ex(object, name, &value)
            ? json_object_get_string(value) : otherwise;
+}
+
+
+int64_t
+hatch_json_seconds(json_object *object, const char *name, int64_t otherwise)
+{
+    json_object  *value;
+
+    if (!json_object_object_get_ex(object, name, &value)) {
+        return otherwise;
+    }
+
+    return value == NULL ? HATCH_JSON_NEVER
+                         : (int64_t) (json_object_get_double(value) * 1000
+                                      + 0.5);
+}
+
+
+json_object *
+hatch_json_new_seconds(int64_t ms)
+{
+    if (ms == HATCH_JSON_NEVER) {
+        return NULL;
+    }
+
+    return ms % 1000 == 0 ? json_object_new_int64(ms / 1000)
+                          : json_object_new_double((double) ms / 1000);
 }

@@ -24,8 +24,16 @@
 typedef enum {
     HATCH_JSON_BOOLEAN,
     HATCH_JSON_INTEGER,         /* min and max are its bounds */
-    HATCH_JSON_STRING           /* min and max bound its length in bytes */
+    HATCH_JSON_STRING,          /* min and max bound its length in bytes */
+    HATCH_JSON_SECONDS,         /* a number or null; min and max in ms */
+    HATCH_JSON_ANY              /* the caller checks it */
 } hatch_json_type_t;
+
+
+/* What `required` may be. */
+#define HATCH_JSON_OPTIONAL  0
+#define HATCH_JSON_REQUIRED  1
+#define HATCH_JSON_NULLABLE  2  /* optional, and null is a value, too */
 
 
 typedef struct {
@@ -35,6 +43,10 @@ typedef struct {
     int64_t             min;
     int64_t             max;
 } hatch_json_field_t;
+
+
+/* What hatch_json_seconds() makes of null: never. */
+#define HATCH_JSON_NEVER  (-1)
 
 
 /*
@@ -52,6 +64,13 @@ int hatch_json_check(json_object *object, const hatch_json_field_t *fields,
 int64_t hatch_json_integer(json_object *object, const char *name,
     int64_t otherwise);
 int hatch_json_boolean(json_object *object, const char *name, int otherwise);
+
+/* In milliseconds, rounded; HATCH_JSON_NEVER for null. */
+int64_t hatch_json_seconds(json_object *object, const char *name,
+    int64_t otherwise);
+
+/* A new value of that many milliseconds as seconds, null for NEVER. */
+json_object *hatch_json_new_seconds(int64_t ms);
 
 /* Valid as long as the object is. */
 const char *hatch_json_string(json_object *object, const char *name,

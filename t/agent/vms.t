@@ -103,7 +103,7 @@ $r = api('PUT', '/vms', {});
 is($r->{status}, 405, 'PUT');
 is($r->{headers}{allow}, 'GET, HEAD, POST', 'Allow');
 is(api('PATCH', '/vms/vm_aaaaaaaaaaaaaaaa', {})->{headers}{allow},
-   'GET, HEAD, DELETE', 'Allow of one VM');
+   'GET, HEAD, PATCH, DELETE', 'Allow of one VM');
 is(api('GET', '/vms/vm_aaaaaaaaaaaaaaaa/start')->{headers}{allow}, 'POST',
    'Allow of an action');
 

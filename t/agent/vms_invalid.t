@@ -63,7 +63,7 @@ my @bad = (
     [{ image_id => '../../etc/passwd' }, 400, 'invalid_field', '"image_id"'],
     [{ image_id => '' }, 400, 'invalid_field', '"image_id"'],
     [{ template_id => 'tpl_nothing' }, 400, 'invalid_field',
-     '"template_id": no template'],
+     '"template_id": template "tpl_nothing" not found'],
     [{ boot_args => 'x' x 1024 }, 400, 'invalid_field', '"boot_args"'],
     [{ boot_args => "a\nb" }, 400, 'invalid_field', 'printable'],
     [{ boot_args => "a\x{e4}b" }, 400, 'invalid_field', 'printable'],

@@ -1,0 +1,135 @@
+/* The rules of the configuration that a length or a range cannot say. */
+
+#define _GNU_SOURCE
+
+#include "config.h"
+#include "log.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+
+static int
+config_check_paths(const config_t *config, hatch_err_t *err)
+{
+    size_t  i;
+
+    const struct {
+        const char  *key;
+        const char  *value;
+    } paths[] = {
+        { "zone", config->zone },
+        { "socket", config->socket },
+        { "wake_socket", config->wake_socket },
+        { "state_dir", config->state_dir },
+        { "image_dir", config->image_dir },
+        { "route_store", config->route_store },
+        { "default_kernel_path", config->default_kernel_path },
+        { "default_initrd_path", config->default_initrd_path },
+        { "default_rootfs_path", config->default_rootfs_path }
+    };
+
+    for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        if (paths[i].value[0] != '/' && paths[i].value[0] != '\0') {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be an "
+                                 "absolute path, not \"%s\"", paths[i].key,
+                                 paths[i].value);
+        }
+    }
+
+    /* sizeof(sun_path) is 108 */
+    if (strlen(config->socket) > 107) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"socket\" must be at "
+                             "most 107 bytes long, not \"%s\"",
+                             config->socket);
+    }
+
+    return 0;
+}
+
+
+/* The group that may read the zone and use the socket. */
+static int
+config_find_group(config_t *config, hatch_err_t *err)
+{
+    struct group  *group;
+
+    config->gid = (gid_t) -1;
+
+    if (config->group[0] != '\0') {
+        group = getgrnam(config->group);
+
+        if (group == NULL) {
+            return hatch_err_set(err, HATCH_ERR_INVALID,
+                                 "\"group\": there is no group \"%s\"",
+                                 config->group);
+        }
+
+    } else {
+        /* that of Debian's nginx workers, where there is one */
+        group = geteuid() == 0 ? getgrnam("www-data") : NULL;
+    }
+
+    if (group != NULL) {
+        config->gid = group->gr_gid;
+    }
+
+    return 0;
+}
+
+
+int
+config_check(config_t *config, hatch_err_t *err)
+{
+    int              prefix;
+    char             address[64], rest;
+    const char      *p;
+    struct in_addr   in;
+
+    if (strcmp(config->virt_type, "auto") != 0
+        && strcmp(config->virt_type, "kvm") != 0
+        && strcmp(config->virt_type, "qemu") != 0)
+    {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"virt_type\" must be "
+                             "auto, kvm or qemu, not \"%s\"",
+                             config->virt_type);
+    }
+
+    if (log_parse_level(config->log_level) < 0) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"log_level\" must be "
+                             "error, warn, info or debug, not \"%s\"",
+                             config->log_level);
+    }
+
+    if (sscanf(config->bridge_cidr, "%63[0-9.]/%d%c", address, &prefix,
+               &rest) != 2
+        || inet_pton(AF_INET, address, &in) != 1 || prefix < 8 || prefix > 29)
+    {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"bridge_cidr\" must be "
+                             "an IPv4 address and a prefix of 8 to 29, as in "
+                             "10.201.0.1/20, not \"%s\"",
+                             config->bridge_cidr);
+    }
+
+    /* IFNAMSIZ is 16 */
+    for (p = config->bridge_name; *p != '\0'; p++) {
+        if ((!isalnum((unsigned char) *p) && strchr("-_.", *p) == NULL)
+            || p - config->bridge_name > 14)
+        {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "\"bridge_name\" "
+                                 "must be at most 15 letters, digits, \"-\", "
+                                 "\"_\" and \".\", not \"%s\"",
+                                 config->bridge_name);
+        }
+    }
+
+    if (config_find_group(config, err) != 0) {
+        return HATCH_ERR_INVALID;
+    }
+
+    return config_check_paths(config, err);
+}

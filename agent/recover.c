@@ -1,0 +1,279 @@
+#define _GNU_SOURCE
+
+#include "recover.h"
+#include "cleanup.h"
+#include "disk.h"
+#include "log.h"
+#include "pending.h"
+#include "restore.h"
+#include "snapshot.h"
+#include "sync.h"
+#include "vm_private.h"
+#include "work.h"
+
+#include "hatch_json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+#define RECOVER_TURN_TIMEOUT  1000      /* ms */
+
+
+typedef struct {
+    vm_op_t       op;
+    json_object  *details;
+    int           rc;
+    hatch_err_t   err;
+} recover_t;
+
+
+/* Is libvirt still in the middle of what the agent before us asked for? */
+static int
+recover_is_moving(virDomainPtr domain)
+{
+    int  state, reason;
+
+    return virDomainGetState(domain, &state, &reason, 0) == 0
+           && state == VIR_DOMAIN_PAUSED
+           && (reason == VIR_DOMAIN_PAUSED_STARTING_UP
+               || reason == VIR_DOMAIN_PAUSED_MIGRATION
+               || reason == VIR_DOMAIN_PAUSED_SAVE
+               || reason == VIR_DOMAIN_PAUSED_SNAPSHOT);
+}
+
+
+static int
+recover_create(vm_op_t *op, hatch_err_t *err)
+{
+    if (op->domain != NULL && virDomainIsActive(op->domain) == 1) {
+        log_event(LOG_INFO, "%s: its creation had got to the end",
+                  op->vm.id);
+        pending_end(op->config, op->vm.id);
+        return 0;
+    }
+
+    log_event(LOG_INFO, "%s: undoing its creation", op->vm.id);
+
+    return vm_erase(op, err);
+}
+
+
+static int
+recover_delete(vm_op_t *op, hatch_err_t *err)
+{
+    log_event(LOG_INFO, "%s: going on with its deletion", op->vm.id);
+
+    return vm_erase(op, err);
+}
+
+
+static int
+recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
+{
+    int                        rc = 0;
+    const char                *id;
+    cleanup_json json_object  *record = NULL;
+
+    id = hatch_json_string(details, "snapshot_id", "");
+    record = snapshot_get(id);
+
+    if (op->domain != NULL) {
+        /* nobody waits for it any more */
+        vm_step(op, "ending the save of the VM");
+        (void) virDomainAbortJob(op->domain);
+
+        if (hatch_json_boolean(details, "was_running", 0)) {
+            rc = vm_unpause(op, err);
+        }
+    }
+
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (record == NULL) {
+        snapshot_delete_files(op->config, id);
+    }
+
+    log_event(LOG_INFO, "%s: its snapshot %s %s", op->vm.id, id,
+              record != NULL ? "is whole" : "was undone");
+    pending_end(op->config, op->vm.id);
+
+    return 0;
+}
+
+
+static int
+recover_restore(vm_op_t *op, json_object *details, hatch_err_t *err)
+{
+    int       rc = 0, active;
+    unsigned  vcpus, mem;
+
+    vcpus = (unsigned) hatch_json_integer(details, "vcpu_count", 0);
+    mem = (unsigned) hatch_json_integer(details, "mem_mib", 0);
+
+    if (op->domain != NULL) {
+        active = virDomainIsActive(op->domain);
+
+        if (active == 1 && recover_is_moving(op->domain)) {
+            return hatch_err_set(err, HATCH_ERR_BUSY, "libvirt is still "
+                                 "restoring it");
+        }
+
+        rc = active == -1 ? virt_error(err, "cannot look at the VM")
+             : active == 1 ? restore_keep(op, err)
+             : restore_undo(op, vcpus, mem, err);
+
+        if (rc == 0 && active == 1) {
+            rc = vm_unpause(op, err);
+        }
+
+        if (rc == 0) {
+            log_event(LOG_INFO, "%s: its restore %s", op->vm.id,
+                      active == 1 ? "had got to the end" : "was undone");
+        }
+    }
+
+    if (rc == 0) {
+        pending_end(op->config, op->vm.id);
+    }
+
+    return rc;
+}
+
+
+static int
+recover_operation(recover_t *r, hatch_err_t *err)
+{
+    const char  *operation;
+
+    operation = hatch_json_string(r->details, "operation", "");
+
+    if (strcmp(operation, "create") == 0) {
+        return recover_create(&r->op, err);
+    }
+
+    if (strcmp(operation, "delete") == 0) {
+        return recover_delete(&r->op, err);
+    }
+
+    if (strcmp(operation, "snapshot") == 0) {
+        return recover_snapshot(&r->op, r->details, err);
+    }
+
+    if (strcmp(operation, "restore") == 0) {
+        return recover_restore(&r->op, r->details, err);
+    }
+
+    log_event(LOG_WARN, "%s: unknown pending operation \"%.40s\"",
+              r->op.vm.id, operation);
+    pending_end(r->op.config, r->op.vm.id);
+
+    return 0;
+}
+
+
+/* Connection and domain; a domain that is not there is fine. */
+static int
+recover_open(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc;
+
+    vm_step(op, "looking up the VM");
+    rc = virt_lease(&op->lease, err);
+
+    if (rc == 0) {
+        rc = sync_vm(op->lease.conn, op->vm.id, err);
+    }
+
+    if (rc == 0) {
+        op->domain = virDomainLookupByName(op->lease.conn, op->vm.id);
+        (void) table_get(op->vm.id, &op->vm);
+    }
+
+    return rc == HATCH_ERR_NOT_FOUND ? 0 : rc;
+}
+
+
+static void
+recover_run(void *arg)
+{
+    recover_t   *r = arg;
+    hatch_err_t  ignored;
+
+    r->rc = table_begin(r->op.vm.id, &r->op.vm, RECOVER_TURN_TIMEOUT,
+                        &r->err);
+
+    if (r->rc != 0 && r->rc != HATCH_ERR_NOT_FOUND) {
+        return;
+    }
+
+    r->rc = recover_open(&r->op, &r->err);
+
+    if (r->rc == 0) {
+        r->rc = recover_operation(r, &r->err);
+    }
+
+    if (r->op.lease.conn != NULL) {
+        (void) sync_vm(r->op.lease.conn, r->op.vm.id, &ignored);
+    }
+
+    vm_drop(&r->op);
+}
+
+
+static void
+recover_release(void *arg)
+{
+    recover_t  *r = arg;
+
+    json_object_put(r->details);
+    free(r);
+}
+
+
+static int
+recover_vm(const config_t *config, const char *id, json_object *details)
+{
+    int          rc;
+    recover_t   *r = calloc(1, sizeof(*r));
+    hatch_err_t  err;
+
+    if (r == NULL || json_object_deep_copy(details, &r->details, NULL) != 0) {
+        free(r);
+        return -1;
+    }
+
+    r->op.config = config;
+    (void) snprintf(r->op.vm.id, sizeof(r->op.vm.id), "%s", id);
+
+    rc = work_run(recover_run, recover_release, r, &err);
+
+    if (rc == 0) {
+        rc = r->rc;
+        err = r->err;
+        recover_release(r);
+    }
+
+    if (rc != 0) {
+        log_event(LOG_WARN, "%s: not recovered yet: %s", id, err.text);
+    }
+
+    return rc;
+}
+
+
+unsigned
+recover_all(const config_t *config)
+{
+    unsigned                   left = 0;
+    cleanup_json json_object  *all = pending_list();
+
+    json_object_object_foreach(all, id, details) {
+        left += recover_vm(config, id, details) != 0;
+    }
+
+    return left;
+}

@@ -1,0 +1,326 @@
+#define _GNU_SOURCE
+
+#include "state.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+static int
+state_mkdir(const char *path, mode_t mode, hatch_err_t *err)
+{
+    char  dir[STATE_PATH_MAX], *p;
+
+    (void) snprintf(dir, sizeof(dir), "%s", path);
+
+    for (p = strchr(dir + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
+        *p = '\0';
+
+        if (mkdir(dir, 0755) == -1 && errno != EEXIST) {
+            return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
+        }
+
+        *p = '/';
+    }
+
+    if (mkdir(dir, mode) == -1 && errno != EEXIST) {
+        return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
+    }
+
+    return 0;
+}
+
+
+int
+state_open(const config_t *config, hatch_err_t *err)
+{
+    int     rc;
+    char    path[STATE_PATH_MAX];
+    size_t  i;
+
+    static const struct {
+        const char  *name;
+        mode_t       mode;
+    } folders[] = {
+        { "images", 0700 }, { "templates", 0700 }, { "pending", 0700 },
+        { "snapshots", 0711 }, { "disks", 0711 }, { "seeds", 0711 }
+    };
+
+    rc = state_mkdir(config->image_dir, 0755, err);
+
+    if (rc == 0) {
+        rc = state_mkdir(config->state_dir, 0711, err);
+    }
+
+    for (i = 0; rc == 0 && i < sizeof(folders) / sizeof(folders[0]); i++) {
+        state_path(config, folders[i].name, "", "", path);
+        path[strlen(path) - 1] = '\0';
+        rc = state_mkdir(path, folders[i].mode, err);
+    }
+
+    return rc;
+}
+
+
+void
+state_path(const config_t *config, const char *folder, const char *name,
+    const char *suffix, char *path)
+{
+    (void) snprintf(path, STATE_PATH_MAX, "%s/%s/%s%s", config->state_dir,
+                    folder, name, suffix);
+}
+
+
+/* A name is on disk only when its directory is. */
+static int
+state_sync_parent(const char *path, hatch_err_t *err)
+{
+    int   fd, rc;
+    char  dir[STATE_PATH_MAX];
+
+    (void) snprintf(dir, sizeof(dir), "%s", path);
+    *strrchr(dir, '/') = '\0';
+
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    rc = fd != -1 ? fsync(fd) : -1;
+
+    if (rc == -1) {
+        rc = hatch_err_errno(err, errno, "cannot sync \"%s\"", dir);
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    return rc;
+}
+
+
+static int
+state_write_all(int fd, const char *text, size_t len)
+{
+    ssize_t  n;
+
+    while (len != 0) {
+        n = write(fd, text, len);
+
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+
+            return -1;
+        }
+
+        text += n;
+        len -= (size_t) n;
+    }
+
+    return fsync(fd);
+}
+
+
+int
+state_write(const char *path, const char *text, size_t len, hatch_err_t *err)
+{
+    int   fd, rc = 0;
+    char  temp[STATE_PATH_MAX + 8];
+
+    (void) snprintf(temp, sizeof(temp), "%s.tmp", path);
+
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd == -1 || state_write_all(fd, text, len) == -1
+        || rename(temp, path) == -1)
+    {
+        rc = hatch_err_errno(err, errno, "cannot write \"%s\"", path);
+        (void) unlink(temp);
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    return rc == 0 ? state_sync_parent(path, err) : rc;
+}
+
+
+int
+state_read(const char *path, size_t max, char **text, size_t *len,
+    hatch_err_t *err)
+{
+    int      fd;
+    ssize_t  n = -1;
+
+    *text = malloc(max + 1);
+    fd = *text != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+    if (fd != -1) {
+        n = read(fd, *text, max + 1);
+    }
+
+    if (n < 0 || (size_t) n > max) {
+        free(*text);
+        *text = NULL;
+
+        (void) hatch_err_errno(err, n < 0 ? errno : EFBIG,
+                               "cannot read \"%s\"", path);
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    if (*text == NULL) {
+        return (int) err->code;
+    }
+
+    (*text)[n] = '\0';
+    *len = (size_t) n;
+
+    return 0;
+}
+
+
+int
+state_unlink(const char *path, hatch_err_t *err)
+{
+    if (unlink(path) == -1) {
+        return errno == ENOENT
+               ? 0 : hatch_err_errno(err, errno, "cannot remove \"%s\"", path);
+    }
+
+    return state_sync_parent(path, err);
+}
+
+
+int
+state_rename(const char *from, const char *to, hatch_err_t *err)
+{
+    if (rename(from, to) == -1) {
+        return hatch_err_errno(err, errno, "cannot rename \"%s\"", from);
+    }
+
+    return state_sync_parent(to, err);
+}
+
+
+/* One run of data, from begin to end; -1 with errno. */
+static int
+state_copy_range(int from, int to, off_t begin, off_t end)
+{
+    off_t    in = begin, out = begin;
+    ssize_t  n;
+
+    while (in < end) {
+        n = copy_file_range(from, &in, to, &out, (size_t) (end - in), 0);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+state_copy_data(int from, int to, off_t size)
+{
+    off_t  data, hole = 0;
+
+    if (ioctl(to, FICLONE, from) == 0) {
+        return 0;
+    }
+
+    if (ftruncate(to, size) == -1) {
+        return -1;
+    }
+
+    while (hole < size) {
+        data = lseek(from, hole, SEEK_DATA);
+
+        if (data == -1) {
+            return errno == ENXIO ? 0 : -1;     /* only holes are left */
+        }
+
+        hole = lseek(from, data, SEEK_HOLE);
+
+        if (hole == -1 || state_copy_range(from, to, data, hole) == -1) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+int
+state_copy(const char *from, const char *to, hatch_err_t *err)
+{
+    int          in, out = -1, rc = 0;
+    struct stat  st;
+
+    in = open(from, O_RDONLY | O_CLOEXEC);
+
+    if (in == -1 || fstat(in, &st) == -1) {
+        rc = hatch_err_errno(err, errno, "cannot read \"%s\"", from);
+
+    } else {
+        out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        if (out == -1 || state_copy_data(in, out, st.st_size) == -1
+            || fsync(out) == -1)
+        {
+            rc = hatch_err_errno(err, errno, "cannot copy \"%s\" to \"%s\"",
+                                 from, to);
+            (void) unlink(to);
+        }
+    }
+
+    if (in != -1) {
+        (void) close(in);
+    }
+
+    if (out != -1) {
+        (void) close(out);
+    }
+
+    return rc == 0 ? state_sync_parent(to, err) : rc;
+}
+
+
+void
+state_each(const config_t *config, const char *folder,
+    void (*entry)(void *ctx, const char *name), void *ctx)
+{
+    DIR            *dir;
+    char            path[STATE_PATH_MAX];
+    struct dirent  *e;
+
+    state_path(config, folder, "", "", path);
+    dir = opendir(path);
+
+    while (dir != NULL && (e = readdir(dir)) != NULL) {
+        if (e->d_name[0] != '.') {
+            entry(ctx, e->d_name);
+        }
+    }
+
+    if (dir != NULL) {
+        (void) closedir(dir);
+    }
+}

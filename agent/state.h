@@ -1,0 +1,60 @@
+/*
+ * The agent's state directory: its folders, and files that are written whole
+ * or not at all.  Who owns what is in it:
+ *
+ *   images/ID.json          image.c         templates/ID.json   template.c
+ *   snapshots/ID.json, ID/  snapshot.c      disks/VM.qcow2      disk.c
+ *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
+ */
+
+#ifndef HATCH_AGENT_STATE_H_INCLUDED
+#define HATCH_AGENT_STATE_H_INCLUDED
+
+#include <stddef.h>
+
+#include "config.h"
+#include "hatch_err.h"
+
+
+#define STATE_PATH_MAX  512
+
+
+/*
+ * Makes state_dir and its folders, and image_dir.  Folders that QEMU's user
+ * must go through have mode 0711, all others 0700.
+ */
+int state_open(const config_t *config, hatch_err_t *err);
+
+/* state_dir/FOLDER/NAME+SUFFIX, into path[STATE_PATH_MAX]. */
+void state_path(const config_t *config, const char *folder, const char *name,
+    const char *suffix, char *path);
+
+/* Replaces a file by this text, mode 0600; on disk when it returns. */
+int state_write(const char *path, const char *text, size_t len,
+    hatch_err_t *err);
+
+/* Reads a file of at most max bytes into memory that the caller frees. */
+int state_read(const char *path, size_t max, char **text, size_t *len,
+    hatch_err_t *err);
+
+/* Removes a file, also from the disk.  It is no error if there is none. */
+int state_unlink(const char *path, hatch_err_t *err);
+
+/* Renames a file, also on the disk. */
+int state_rename(const char *from, const char *to, hatch_err_t *err);
+
+/*
+ * Copies a file, which nobody writes meanwhile: as a clone that shares its
+ * blocks where the file system can, else its data without the holes.  On disk
+ * when it returns; nothing is left of a copy that fails.
+ */
+int state_copy(const char *from, const char *to, hatch_err_t *err);
+
+/*
+ * Calls entry(ctx, name) for each file of a folder, which may delete it.  A
+ * folder that is not there has none.
+ */
+void state_each(const config_t *config, const char *folder,
+    void (*entry)(void *ctx, const char *name), void *ctx);
+
+#endif /* HATCH_AGENT_STATE_H_INCLUDED */

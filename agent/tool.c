@@ -1,0 +1,113 @@
+#define _GNU_SOURCE
+
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+
+extern char  **environ;
+
+
+/* Reads to the end; what does not fit is read and dropped. */
+static void
+tool_collect(int fd, char *out, size_t size)
+{
+    char     rest[512];
+    size_t   used = 0;
+    ssize_t  n;
+
+    for ( ;; ) {
+        n = used + 1 < size ? read(fd, out + used, size - 1 - used)
+                            : read(fd, rest, sizeof(rest));
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+
+        if (n <= 0) {
+            break;
+        }
+
+        used += used + 1 < size ? (size_t) n : 0;
+    }
+
+    out[used] = '\0';
+}
+
+
+static int
+tool_start(const char *const *argv, int fd, pid_t *pid)
+{
+    int                         rc;
+    sigset_t                    none;
+    posix_spawnattr_t           attr;
+    posix_spawn_file_actions_t  actions;
+
+    /* our threads block signals; the tool must not inherit that */
+    (void) sigemptyset(&none);
+    (void) posix_spawnattr_init(&attr);
+    (void) posix_spawnattr_setsigmask(&attr, &none);
+    (void) posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+
+    (void) posix_spawn_file_actions_init(&actions);
+    (void) posix_spawn_file_actions_addopen(&actions, STDIN_FILENO,
+                                            "/dev/null", O_RDONLY, 0);
+    (void) posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
+    (void) posix_spawn_file_actions_adddup2(&actions, fd, STDERR_FILENO);
+
+    rc = posix_spawnp(pid, argv[0], &actions, &attr, (char **) argv, environ);
+
+    (void) posix_spawn_file_actions_destroy(&actions);
+    (void) posix_spawnattr_destroy(&attr);
+
+    return rc;
+}
+
+
+int
+tool_run(const char *const *argv, const char *doing, char *out, size_t size,
+    hatch_err_t *err)
+{
+    int    fds[2], rc, status = 0;
+    char  *line;
+    pid_t  pid;
+
+    if (pipe2(fds, O_CLOEXEC) == -1) {
+        return hatch_err_errno(err, errno, "%s", doing);
+    }
+
+    rc = tool_start(argv, fds[1], &pid);
+    (void) close(fds[1]);
+
+    if (rc != 0) {
+        (void) close(fds[0]);
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: cannot run %s: %s",
+                             doing, argv[0], strerror(rc));
+    }
+
+    tool_collect(fds[0], out, size);
+    (void) close(fds[0]);
+
+    while (waitpid(pid, &status, 0) == -1 && errno == EINTR) {
+        /* void */
+    }
+
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        return 0;
+    }
+
+    while (out[0] != '\0' && out[strlen(out) - 1] == '\n') {
+        out[strlen(out) - 1] = '\0';
+    }
+
+    line = strrchr(out, '\n');
+
+    return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: %s", doing,
+                         line != NULL ? line + 1 : out);
+}

@@ -1,0 +1,71 @@
+/* What the operations on VMs share: vm*.c, snapshot.c, restore.c, recover.c. */
+
+#ifndef HATCH_AGENT_VM_PRIVATE_H_INCLUDED
+#define HATCH_AGENT_VM_PRIVATE_H_INCLUDED
+
+#include <libvirt/libvirt.h>
+
+#include "config.h"
+#include "hatch_err.h"
+#include "table.h"
+#include "virt.h"
+
+
+/* An operation on one VM, from vm_begin() to vm_end(). */
+typedef struct {
+    const config_t  *config;
+    virt_lease_t     lease;
+    virDomainPtr     domain;
+    vm_t             vm;                /* as it was at the beginning */
+    unsigned         forced:1;          /* vm_begin_force() pulled the plug */
+} vm_op_t;
+
+
+/*
+ * Begins an operation: turn, connection, domain, and what libvirt says of it
+ * now (somebody with virsh may have changed it).  HATCH_ERR_BUSY if the VM
+ * has yet to be recovered.  On failure there is nothing to end.
+ */
+int vm_begin(vm_op_t *op, const config_t *config, const char *id,
+    hatch_err_t *err);
+
+/*
+ * The same for one that must not wait for an operation that hangs: it pulls
+ * the plug under that, which then ends, with an error.  libvirt can do so
+ * while the QEMU does not answer.
+ */
+int vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
+    hatch_err_t *err);
+
+/*
+ * Ends it: what libvirt says now is the state, whatever the operation hoped
+ * for.  rc and err are the operation's own result; returns rc, or what went
+ * wrong here.  Fills vm.
+ */
+int vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err);
+
+/* The same for a VM that is not to be looked at any more. */
+void vm_drop(vm_op_t *op);
+
+/* "cannot WHAT the VM: it is STATE"; the operation is still to be ended. */
+int vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err);
+
+/* Announces a call to libvirt, with libvirt_timeout. */
+void vm_step(const vm_op_t *op, const char *what);
+
+/*
+ * Makes room for a VM to start: turn, host memory, reservation.  After it,
+ * work_start_end() is due, also if it fails.
+ */
+int vm_prepare_start(vm_op_t *op, hatch_err_t *err);
+
+/* Lets the guest run, if it is paused. */
+int vm_unpause(vm_op_t *op, hatch_err_t *err);
+
+/*
+ * Deletes a VM with all that belongs to it, in any state: domain, routes,
+ * reservation, files.  What it cannot delete remains, with an error.
+ */
+int vm_erase(vm_op_t *op, hatch_err_t *err);
+
+#endif /* HATCH_AGENT_VM_PRIVATE_H_INCLUDED */

@@ -1,0 +1,46 @@
+/* What xml.c and xml_domain.c share; nobody else. */
+
+#ifndef HATCH_AGENT_XML_PRIVATE_H_INCLUDED
+#define HATCH_AGENT_XML_PRIVATE_H_INCLUDED
+
+#include <libxml/tree.h>
+#include <libxml/xmlwriter.h>
+#include <stdint.h>
+
+#include "xml.h"
+
+
+/* A writer into memory; NULL if there is none. */
+xmlTextWriterPtr xml_open(xmlBufferPtr *buffer);
+
+/* Ends and frees both; the text, or NULL without memory. */
+char *xml_close(xmlTextWriterPtr w, xmlBufferPtr buffer);
+
+/* Element and attributes: name, value, ..., NULL.  Values are escaped. */
+void xml_begin(xmlTextWriterPtr w, const char *element, ...)
+    __attribute__((sentinel));
+void xml_end(xmlTextWriterPtr w);
+
+/* An element with text in it. */
+void xml_text(xmlTextWriterPtr w, const char *element, const char *text);
+
+/* An empty element with one attribute. */
+void xml_empty(xmlTextWriterPtr w, const char *element, const char *name,
+    const char *value);
+
+/* An attribute of the element that was begun. */
+void xml_number(xmlTextWriterPtr w, const char *attribute, uint64_t n);
+
+
+xmlDocPtr xml_parse(const char *text);
+
+/* The first child element of that name; node may be NULL. */
+xmlNodePtr xml_child(xmlNodePtr node, const char *name);
+
+/* An attribute's value.  0, or -1 if it is not there or breaks the rule. */
+int xml_get_string(xmlNodePtr node, const char *name, char *to, size_t size);
+int xml_get_number(xmlNodePtr node, const char *name, uint64_t max,
+    uint64_t *n);
+int xml_get_ip(xmlNodePtr node, const char *name, struct in_addr *ip);
+
+#endif /* HATCH_AGENT_XML_PRIVATE_H_INCLUDED */
