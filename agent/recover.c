@@ -203,7 +203,7 @@ recover_run(void *arg)
     recover_t   *r = arg;
     hatch_err_t  ignored;
 
-    r->rc = table_begin(r->op.vm.id, &r->op.vm, RECOVER_TURN_TIMEOUT,
+    r->rc = table_begin(r->op.vm.id, 1, RECOVER_TURN_TIMEOUT, &r->op.vm,
                         &r->err);
 
     if (r->rc != 0 && r->rc != HATCH_ERR_NOT_FOUND) {

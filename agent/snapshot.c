@@ -145,7 +145,7 @@ snapshot_delete(const config_t *config, const char *id, hatch_err_t *err)
     /* not under a restore that reads it */
     owner = hatch_json_string(record, "vm_id", "");
     work_step("waiting for the operation before", 40);
-    rc = table_begin(owner, &vm, 30000, &why);
+    rc = table_begin(owner, 0, 30000, &vm, &why);
 
     if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
         *err = why;

@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "files.h"
 #include "log.h"
+#include "pending.h"
 #include "routes.h"
 #include "tidy.h"
 #include "xml.h"
@@ -218,7 +219,11 @@ sync_gone(const char *id, hatch_err_t *err)
 
     if (known) {
         log_event(LOG_INFO, "%s: gone", id);
-        tidy_request();
+
+        /* an operation that deletes it releases what it had by itself */
+        if (!pending_known(id)) {
+            tidy_request();
+        }
     }
 
     return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);

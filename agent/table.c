@@ -384,7 +384,8 @@ table_state_name(const char *id)
 
 
 int
-table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err)
+table_begin(const char *id, int urgent, unsigned timeout, vm_t *vm,
+    hatch_err_t *err)
 {
     int              rc = 0;
     entry_t         *e;
@@ -407,7 +408,7 @@ table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err)
             break;
         }
 
-        if (e->waiting >= TABLE_WAITING) {
+        if (e->waiting >= TABLE_WAITING && !urgent) {
             rc = hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" is %s, and %u "
                                "others wait for it", id,
                                hatch_state_name(table_state(e)), e->waiting);

@@ -115,9 +115,11 @@ int table_check_memory(const char *id, unsigned mem_mib, hatch_err_t *err);
 
 /*
  * Begins an operation: waits (ms) for the one before, fills vm.
- * HATCH_ERR_NOT_FOUND, HATCH_ERR_TIMEOUT, or HATCH_ERR_BUSY: too many wait.
+ * HATCH_ERR_NOT_FOUND, HATCH_ERR_TIMEOUT, or HATCH_ERR_BUSY: too many wait,
+ * unless it is urgent.
  */
-int table_begin(const char *id, vm_t *vm, unsigned timeout, hatch_err_t *err);
+int table_begin(const char *id, int urgent, unsigned timeout, vm_t *vm,
+    hatch_err_t *err);
 
 /* Shows `doing` as the state until the operation ends. */
 void table_doing(const char *id, hatch_state_t doing);

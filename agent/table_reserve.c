@@ -65,23 +65,32 @@ table_choose_ip(vm_t *vm, struct in_addr gateway, unsigned prefix,
 }
 
 
+/*
+ * QEMU's prefix and the last three bytes of the address, so that the next VM
+ * with an address has its MAC, too: dnsmasq would refuse to give the address
+ * to another one until the lease of the VM before has ended.  A random one
+ * where somebody chose that one for another VM.
+ */
 static int
 table_choose_mac(vm_t *vm, hatch_err_t *err)
 {
     int            tries;
-    unsigned char  r[3];
+    uint32_t       ip = ntohl(vm->guest_ip.s_addr);
+    unsigned char  r[3] = {
+        (unsigned char) (ip >> 16), (unsigned char) (ip >> 8),
+        (unsigned char) ip
+    };
 
     for (tries = 0; tries < 100; tries++) {
-        if (getrandom(r, sizeof(r), 0) != (ssize_t) sizeof(r)) {
-            break;
-        }
-
-        /* QEMU's own prefix */
         (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac),
                         "52:54:00:%02x:%02x:%02x", r[0], r[1], r[2]);
 
         if (table_holder((struct in_addr) { 0 }, vm->guest_mac) == NULL) {
             return 0;
+        }
+
+        if (getrandom(r, sizeof(r), 0) != (ssize_t) sizeof(r)) {
+            break;
         }
     }
 

@@ -17,6 +17,12 @@
 #include <string.h>
 
 
+/*
+ * libvirt asks a QEMU with SIGTERM and gives it 15 s before it sends SIGKILL;
+ * that much longer may pulling the plug take.
+ */
+#define VM_KILL_TIMEOUT   20
+
 /* How long an operation waits for the one before it on the same VM, ms. */
 #define VM_TURN_TIMEOUT   30000
 
@@ -30,6 +36,13 @@ void
 vm_step(const vm_op_t *op, const char *what)
 {
     work_step(what, op->config->libvirt_timeout);
+}
+
+
+void
+vm_step_kill(const config_t *config)
+{
+    work_step("stopping the VM", config->libvirt_timeout + VM_KILL_TIMEOUT);
 }
 
 
@@ -69,7 +82,7 @@ vm_open(vm_op_t *op, hatch_err_t *err)
 
 static int
 vm_begin_within(vm_op_t *op, const config_t *config, const char *id,
-    unsigned timeout, hatch_err_t *err)
+    int urgent, unsigned timeout, hatch_err_t *err)
 {
     int  rc;
 
@@ -78,7 +91,7 @@ vm_begin_within(vm_op_t *op, const config_t *config, const char *id,
 
     work_step("waiting for the operation before", timeout / 1000 + 10);
 
-    rc = table_begin(id, &op->vm, timeout, err);
+    rc = table_begin(id, urgent, timeout, &op->vm, err);
     if (rc != 0) {
         return rc;
     }
@@ -97,7 +110,7 @@ int
 vm_begin(vm_op_t *op, const config_t *config, const char *id,
     hatch_err_t *err)
 {
-    return vm_begin_within(op, config, id, VM_TURN_TIMEOUT, err);
+    return vm_begin_within(op, config, id, 0, VM_TURN_TIMEOUT, err);
 }
 
 
@@ -109,13 +122,13 @@ vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
     virt_lease_t                 lease = { NULL, 0 };
     cleanup_domain virDomainPtr  domain = NULL;
 
-    rc = vm_begin_within(op, config, id, VM_FORCE_TIMEOUT, err);
+    rc = vm_begin_within(op, config, id, 1, VM_FORCE_TIMEOUT, err);
 
-    if (rc != HATCH_ERR_TIMEOUT && rc != HATCH_ERR_BUSY) {
+    if (rc != HATCH_ERR_TIMEOUT) {
         return rc;
     }
 
-    work_step("stopping the VM", config->libvirt_timeout);
+    vm_step_kill(config);
 
     if (virt_lease(&lease, err) == 0) {
         domain = virDomainLookupByName(lease.conn, id);
@@ -127,7 +140,7 @@ vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
         virt_release(&lease);
     }
 
-    rc = vm_begin(op, config, id, err);
+    rc = vm_begin_within(op, config, id, 1, VM_TURN_TIMEOUT, err);
     op->forced = 1;
 
     return rc;
@@ -289,7 +302,7 @@ vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
         }
     }
 
-    vm_step(op, "stopping the VM");
+    vm_step_kill(op->config);
 
     if (virDomainDestroy(op->domain) == 0
         || virDomainIsActive(op->domain) == 0)

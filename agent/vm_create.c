@@ -395,7 +395,7 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
 {
     int  rc;
 
-    vm_step(op, "stopping the VM");
+    vm_step_kill(op->config);
     (void) virDomainDestroy(op->domain);
 
     vm_step(op, "undefining the VM");

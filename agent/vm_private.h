@@ -53,6 +53,9 @@ int vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err);
 /* Announces a call to libvirt, with libvirt_timeout. */
 void vm_step(const vm_op_t *op, const char *what);
 
+/* The same for pulling the plug, which takes longer where QEMU hangs. */
+void vm_step_kill(const config_t *config);
+
 /*
  * Makes room for a VM to start: turn, host memory, reservation.  After it,
  * work_start_end() is due, also if it fails.

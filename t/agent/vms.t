@@ -102,7 +102,7 @@ is(api('POST', '/vms//start')->{status}, 400, 'also before an action');
 $r = api('PUT', '/vms', {});
 is($r->{status}, 405, 'PUT');
 is($r->{headers}{allow}, 'GET, HEAD, POST', 'Allow');
-is(api('PATCH', '/vms/vm_aaaaaaaaaaaaaaaa', {})->{headers}{allow},
+is(api('PUT', '/vms/vm_aaaaaaaaaaaaaaaa', {})->{headers}{allow},
    'GET, HEAD, PATCH, DELETE', 'Allow of one VM');
 is(api('GET', '/vms/vm_aaaaaaaaaaaaaaaa/start')->{headers}{allow}, 'POST',
    'Allow of an action');

@@ -1,0 +1,207 @@
+#!/usr/bin/perl
+
+# Crash consistency: the agent is killed, or a step fails, at every fault point
+# of create, delete, snapshot and restore.  Afterwards there is the whole VM
+# or nothing of it, its memory and disk belong together, and no file,
+# reservation, metadata or note is left over.
+
+use strict;
+use warnings;
+
+use Test::Hatch world => 'libvirt';
+use Test::Hatch::Random;
+use Test::More;
+
+# every point there is: a new one is tested from the day it is written
+my %points;
+for my $file (glob "$top/agent/*.c") {
+    my $text = slurp($file);
+    $points{$1}{$2} = 1 while $text =~ /fault\("(\w+)\.(\w+)", err\)/g;
+}
+is(join(' ', sort keys %points), 'create delete restore snapshot',
+   'the four operations have points');
+
+mkdir "$dir/images";
+system('cp', "$Test::Hatch::build/image/vmlinuz",
+       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
+system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
+       '8M') == 0 or die;
+
+sub agent {
+    my ($fault) = @_;
+    start_agent(connect => 'qemu:///system',
+                args => ['--image-dir', "$dir/images"],
+                env => { HATCH_LOG_LEVEL => 'info',
+                         $fault ? (HATCH_FAULT => $fault) : () });
+}
+
+sub libvirt {
+    my %states;
+    for my $id (grep /^vm_/, split ' ', virsh('list --all --name')) {
+        my $state = virsh("domstate $id");
+        $state =~ s/\s+$//;
+        $states{$id} = $state eq 'shut off'
+            ? (virsh("dominfo $id") =~ /^Managed save:\s*yes/m
+               ? 'snapshotted' : 'stopped') : $state;
+    }
+    return \%states;
+}
+
+# Runs one call into a fault, dead or failing; then a whole agent recovers.
+sub into {
+    my ($point, $how, $method, $path, $body) = @_;
+    stop_agent();
+    agent($how eq 'kill' ? $point : "$point:fail");
+    my $died = $Test::Hatch::agent;
+    my $r = api($method, $path, $body);
+
+    if ($how eq 'kill') {
+        # nginx says 502 for an agent that is not there any more
+        ok(!$r || $r->{status} == 502, "$point: no answer");
+        is(reap($died) & 127, 9, "$point: killed");
+        undef $Test::Hatch::agent;
+    } else {
+        ok($r && $r->{status} >= 400 || $point =~ /^delete/,
+           "$point: fails") or diag $r->{body};
+        stop_agent();
+    }
+
+    agent();
+    wait_until("$point: nothing is pending",
+               sub { my @notes = glob "$dir/state/pending/*"; !@notes });
+}
+
+sub guest {
+    my ($query) = @_;
+    my $r;
+    wait_until('the guest answers', sub {
+        $r = http('127.0.0.1:9090', 'GET',
+                  '/cgi-bin/state' . ($query ? "?$query" : ''), undef,
+                  Host => 'crash.hatch.localhost');
+        return $r && $r->{status} == 200;
+    }, 60) or return 'no answer';
+    my %state = $r->{body} =~ /^(\w+) (.*)$/mg;
+    return "$state{memory}/$state{disk}";
+}
+
+sub hosts {
+    my @ips = virsh('net-dumpxml hatch') =~ /<host mac=.*? ip='([^']*)'/g;
+    return join ' ', sort @ips;
+}
+
+agent();
+start_nginx();
+my $image = api('POST', '/images', {
+    kernel_path => 'vmlinuz', initrd_path => 'initrd',
+    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
+})->{json}{id};
+
+# --- create, delete ---
+
+for my $how ('kill', 'fail') {
+    for my $step (sort keys %{ $points{create} }) {
+        into("create.$step", $how, 'POST', '/vms', { image_id => $image });
+        my $vms = agree(\&libvirt);
+        my $whole = $how eq 'kill' && $step eq 'started' ? 1 : 0;
+        is(keys %$vms, $whole, "create.$step, $how: whole or nothing");
+        wait_until('reservations', sub {
+            hosts() eq join ' ', sort map $_->{guest_ip}, values %$vms;
+        });
+        is(hosts(), join(' ', sort map $_->{guest_ip}, values %$vms),
+           'a reservation per VM');
+        api('DELETE', "/vms/$_") for keys %$vms;
+    }
+
+    for my $step (sort keys %{ $points{delete} }) {
+        my $vm = create_vm({ image_id => $image })->{id};
+        create_route($vm, 'gone');
+        into("delete.$step", $how, 'DELETE', "/vms/$vm");
+        my $vms = agree(\&libvirt);
+
+        # a failure before anything is gone leaves it there
+        if ($vms->{$vm}) {
+            is("$how $step", 'fail noted', 'still there, and the API says so');
+            is(api('DELETE', "/vms/$vm")->{status}, 200, 'delete again');
+            $vms = agree(\&libvirt);
+        }
+
+        is(keys %$vms, 0, "delete.$step, $how: nothing is left");
+        wait_until('reservations', sub { hosts() eq '' });
+        is(hosts(), '', 'no reservation');
+        is(api('GET', '/routes')->{body}, '[]', 'no route');
+    }
+}
+
+is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file at all');
+
+# --- snapshot, restore ---
+
+my $vm = create_vm({ image_id => $image })->{id};
+create_route($vm, 'crash');
+is(guest('one'), 'one/one', 'a guest with memory and disk');
+
+my $n = 0;
+for my $how ('kill', 'fail') {
+    for my $step (sort keys %{ $points{snapshot} }) {
+        my $text = 'at' . ++$n;
+        guest($text);
+        into("snapshot.$step", $how, 'POST', "/vms/$vm/snapshot");
+
+        my $vms = agree(\&libvirt);
+        my $list = api('GET', "/vms/$vm/snapshots")->{json};
+        my $whole = $how eq 'kill' && $step =~ /^(recorded|resumed|slept)$/;
+        is(scalar @$list, $whole ? 1 : 0,
+           "snapshot.$step, $how: whole or nothing");
+
+        # what sleeps already when its step fails is not woken for that
+        my $asleep = $step eq 'slept';
+        is($vms->{$vm}{state}, $asleep ? 'snapshotted' : 'running',
+           'the VM is as it was');
+        api('POST', "/vms/$vm/start") if $asleep;
+        is(guest(), "$text/$text", 'with memory and disk');
+
+        # a whole one can be gone back to
+        if ($whole) {
+            guest('later');
+            api('POST', "/vms/$vm/stop", { force => JSON::PP::true });
+            is(api('POST', "/vms/$vm/restore")->{status}, 200, 'restore');
+            is(guest(), "$text/$text", 'to that memory and disk');
+            api('DELETE', "/snapshots/$list->[0]{id}");
+        }
+    }
+}
+
+guest('one');
+my $snap = api('POST', "/vms/$vm/snapshot",
+               { keep_running => JSON::PP::true })->{json}{id};
+guest('two');
+api('POST', "/vms/$vm/snapshot");
+
+for my $how ('kill', 'fail') {
+    for my $step (sort keys %{ $points{restore} }) {
+        into("restore.$step", $how, 'POST', "/vms/$vm/restore",
+             { snapshot_id => $snap });
+
+        my $vms = agree(\&libvirt);
+        my $done = $step =~ /^(restored|kept)$/;
+        is($vms->{$vm}{state}, $done ? 'running' : 'snapshotted',
+           "restore.$step, $how: done or as it was");
+        api('POST', "/vms/$vm/start") if !$done;
+        is(guest(), $done ? 'one/one' : 'two/two',
+           'memory and disk belong together');
+
+        # for the next: asleep with "two" again
+        guest('two');
+        is(api('POST', "/vms/$vm/snapshot")->{status}, 201, 'asleep again');
+        my $list = api('GET', "/vms/$vm/snapshots")->{json};
+        api('DELETE', "/snapshots/$list->[0]{id}");
+    }
+}
+
+is(api('DELETE', "/vms/$vm")->{status}, 200, 'delete');
+agree(\&libvirt);
+is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+
+# nginx met agents that were dying
+allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by|connect\(\) failed)/);
+done();
