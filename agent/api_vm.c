@@ -254,7 +254,7 @@ vm_handle_list(const api_request_t *request, api_response_t *response)
     cleanup_free vm_t   *vms = NULL;
 
     if (vm_query(request, &query, &err) != 0) {
-        api_fail(response, &err, "vm_not_found");
+        api_error(response, 400, "invalid_argument", err.text);
         return;
     }
 

@@ -8,7 +8,7 @@ use warnings;
 use Test::Hatch world => 'plain';
 use Test::More;
 
-start_agent();
+start_agent(env => { HATCH_RESYNC_INTERVAL => 1 });
 
 my $seeds = "$dir/state/seeds";
 my $secret = "#cloud-config\npassword: s3cret \"\x{e4}\" <&>\n";

@@ -29,7 +29,7 @@ our @EXPORT = qw(
     $dir $top api nginx_t healthz http request json wait_until everywhere spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
     nginx_log allow_log kill_pid zone slurp write_file virsh create_vm
-    create_route start_libvirtd stop_libvirtd workers done
+    create_route start_libvirtd stop_libvirtd workers note_answer done
 );
 
 our $top = abs_path(dirname(__FILE__) . '/../../..');
@@ -235,7 +235,29 @@ sub api {
     $body = JSON::PP->new->utf8->canonical->encode($body) if ref $body;
     my $r = http($to, $method, $path, $body) or return;
     $r->{json} = eval { json($r->{body}) };
+    note_answer($method, $path, $body, $r);
     return $r;
+}
+
+
+# Every answer of the API is checked against the contract when the test ends.
+our @answers;
+
+sub note_answer {
+    my ($method, $path, $sent, $r) = @_;
+    push @answers, JSON::PP->new->ascii->canonical->encode({
+        method => $method, path => $path, sent => $sent,
+        status => $r->{status}, headers => $r->{headers}, body => $r->{body},
+    });
+}
+
+
+sub clean_answers {
+    return if !@answers;
+    write_file("$dir/answers", join '', map "$_\n", @answers);
+    my $wrong = qx('$top/t/lib/check-answers' '$top/contract/hatch_api.yaml' \
+                   < '$dir/answers' 2>&1);
+    is($wrong, '', 'every answer is as contract/hatch_api.yaml says');
 }
 
 
@@ -487,6 +509,7 @@ sub stop_all {
 # Call it last: stops everything, checks the logs, ends the plan.
 sub done {
     stop_all();
+    clean_answers();
     clean_logs();
     done_testing();
 }
