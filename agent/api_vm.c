@@ -227,19 +227,18 @@ vm_query_match(const vm_query_t *query, const vm_t *vm)
 }
 
 
-/* Link: the next page, with the same filters. */
+/*
+ * Link: the next page, with the same filter.  One by name never has a next
+ * page: names are unique.
+ */
 static void
 vm_link(const api_request_t *request, const vm_query_t *query,
     const vm_t *last, char *link, size_t size)
 {
-    (void) snprintf(link, size, "</vms?%s%s%s%s%s%slimit=%zu&after=%s.%llu>; "
+    (void) snprintf(link, size, "</vms?%s%s%slimit=%zu&after=%s.%llu>; "
                     "rel=\"next\"", query->states != 0 ? "state=" : "",
                     hatch_json_string(request->query, "state", ""),
-                    query->states != 0 ? "&" : "",
-                    query->name != NULL ? "name=" : "",
-                    query->name != NULL ? query->name : "",
-                    query->name != NULL ? "&" : "",
-                    query->limit, last->id,
+                    query->states != 0 ? "&" : "", query->limit, last->id,
                     (unsigned long long) last->created);
 }
 

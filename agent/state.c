@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -213,15 +214,32 @@ state_rename(const char *from, const char *to, hatch_err_t *err)
 }
 
 
-/* One run of data, from begin to end; -1 with errno. */
+/*
+ * One run of data, from begin to end; -1 with errno.  Older kernels cannot
+ * copy_file_range() from one file system to another; sendfile() can.
+ */
 static int
 state_copy_range(int from, int to, off_t begin, off_t end)
 {
+    int      plain = 0;
     off_t    in = begin, out = begin;
     ssize_t  n;
 
     while (in < end) {
-        n = copy_file_range(from, &in, to, &out, (size_t) (end - in), 0);
+        n = plain ? sendfile(to, from, &in, (size_t) (end - in))
+                  : copy_file_range(from, &in, to, &out, (size_t) (end - in),
+                                    0);
+
+        if (n < 0 && !plain && (errno == EXDEV || errno == EINVAL
+                                || errno == EOPNOTSUPP || errno == ENOSYS))
+        {
+            if (lseek(to, in, SEEK_SET) == -1) {
+                return -1;
+            }
+
+            plain = 1;
+            continue;
+        }
 
         if (n < 0 && errno == EINTR) {
             continue;

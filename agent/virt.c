@@ -3,6 +3,7 @@
 #include "virt.h"
 #include "cleanup.h"
 
+#include <errno.h>
 #include <libvirt/virterror.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -300,6 +301,13 @@ virt_error(hatch_err_t *err, const char *doing)
         default:
             break;
         }
+    }
+
+    /* libvirt has no code for it, only the text of the system */
+    if (last != NULL && last->message != NULL
+        && strstr(last->message, strerror(ENOSPC)) != NULL)
+    {
+        code = HATCH_ERR_FULL;
     }
 
     return hatch_err_set(err, code, "%s: %s", doing,

@@ -11,7 +11,7 @@ use Test::More;
 
 start_agent();
 
-my $first = create_vm({ guest_ip => '10.201.1.1',
+my $first = create_vm({ name => 'taken', guest_ip => '10.201.1.1',
                         guest_mac => '52:54:00:00:00:01' });
 
 my @bad = (
@@ -69,6 +69,32 @@ my @bad = (
     [{ boot_args => "a\x{e4}b" }, 400, 'invalid_field', 'printable'],
     [{ boot_args => "a\0b" }, 400, 'invalid_field', 'NUL'],
     [{ boot_args => ['a'] }, 400, 'invalid_field', '"boot_args" must be'],
+    [{ name => '' }, 400, 'invalid_field', '"name" must be 1 to 63'],
+    [{ name => 'x' x 64 }, 400, 'invalid_field', '"name" must be 1 to 63'],
+    [{ name => 'a b' }, 400, 'invalid_field', '"name" must be letters'],
+    [{ name => '-a' }, 400, 'invalid_field', '"name" must be letters'],
+    [{ name => "a\nb" }, 400, 'invalid_field', '"name" must be letters'],
+    [{ name => "b\x{e4}r" }, 400, 'invalid_field', '"name" must be letters'],
+    [{ name => 'a<b>&"' }, 400, 'invalid_field', '"name" must be letters'],
+    [{ name => 7 }, 400, 'invalid_field', '"name" must be a string'],
+    [{ name => 'taken' }, 409, 'conflict', '"name" "taken" is taken by'],
+    [{ idle_timeout => 0 }, 400, 'invalid_field', '"idle_timeout" must be 0.1'],
+    [{ idle_timeout => -1 }, 400, 'invalid_field', 'not -1'],
+    [{ idle_timeout => '10m' }, 400, 'invalid_field', '"idle_timeout" must be'],
+    [{ idle_timeout => JSON::PP::true }, 400, 'invalid_field',
+     '"idle_timeout" must be a number'],
+    ['{"idle_timeout":1e99}', 400, 'invalid_field', '"idle_timeout"'],
+    ['{"idle_timeout":NaN}', 400, 'invalid_json', 'not valid JSON'],
+    [{ save_after => .05 }, 400, 'invalid_field', '"save_after" must be 0.1'],
+    [{ save_after => {} }, 400, 'invalid_field', '"save_after" must be'],
+    [{ disk_mib => 0 }, 400, 'invalid_field', '"disk_mib" must be 1 to'],
+    [{ disk_mib => 1 << 24 | 1 }, 400, 'invalid_field', '"disk_mib"'],
+    [{ disk_mib => 65537 }, 403, 'limit_reached', 'disk size limit reached'],
+    [{ disk_mib => 1.5 }, 400, 'invalid_field', '"disk_mib" must be an int'],
+    [{ user_data => '' }, 400, 'invalid_field', '"user_data"'],
+    [{ user_data => 'x' x 65537 }, 400, 'invalid_field', '"user_data"'],
+    [{ user_data => { a => 1 } }, 400, 'invalid_field', '"user_data" must be'],
+    [{ template_id => undef }, 400, 'invalid_field', '"template_id" must be'],
     [{ cpus => 1 }, 400, 'invalid_field', 'unknown field "cpus"'],
     [{ id => 'vm_aaaaaaaaaaaaaaaa' }, 400, 'invalid_field', 'unknown field'],
     [' ' x (1 << 20) . '{}', 413, 'payload_too_large', '1048576'],
@@ -94,5 +120,8 @@ is(scalar @vms, 1, 'none of them left a VM');
 is($vms[0]{state}, 'running', 'and the first one was not touched');
 is(zone()->{vm_count}, 1, 'nor in the zone');
 ok(create_vm(), 'the next good one is created');
+
+is_deeply([glob "$dir/state/{disks,seeds,snapshots,pending}/*"], [],
+          'nothing is left behind');
 
 done();
