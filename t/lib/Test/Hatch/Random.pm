@@ -68,7 +68,8 @@ sub call {
 
 
 # random_calls(clients => 6, calls => 300, vms => 20, image => ID, seed => N):
-# true if no client saw an answer of 500 or more, or none.
+# true if no client saw an answer of 500 or more, or none.  With outages => 1
+# those are expected, and a client waits then until libvirt is connected.
 sub random_calls {
     my (%opt) = @_;
     my ($bad, @pids) = ("$Test::Hatch::dir/bad");
@@ -81,6 +82,12 @@ sub random_calls {
                 my ($method, $path, $body) = call($opt{vms}, $opt{image});
                 my $r = api($method, $path, $body);
                 next if $r && $r->{status} < 500;
+                if ($opt{outages}) {
+                    Test::Hatch::wait_until('libvirt is back', sub {
+                        Test::Hatch::zone()->{libvirt} eq 'connected';
+                    });
+                    next;
+                }
                 open my $fh, '>>', $bad;
                 print $fh "$method $path: ", $r ? "$r->{status} $r->{body}"
                                                 : 'no answer', "\n";

@@ -1,0 +1,75 @@
+#!/usr/bin/perl
+
+# libvirtd is killed and started again, several times, in the middle of random
+# operations: afterwards everything agrees, and every VM can be used.
+
+use strict;
+use warnings;
+
+use Test::Hatch world => 'libvirt';
+use Test::Hatch::Random;
+use Test::More;
+
+my $seed = $ENV{HATCH_RANDOM_SEED} // int rand 1 << 20;
+diag("seed $seed");
+
+mkdir "$dir/images";
+system('cp', "$Test::Hatch::build/image/vmlinuz",
+       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
+system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
+       '8M') == 0 or die;
+start_agent(connect => 'qemu:///system',
+            args => ['--image-dir', "$dir/images"],
+            env => { HATCH_LOG_LEVEL => 'info' });
+start_nginx();
+my $image = api('POST', '/images', {
+    kernel_path => 'vmlinuz', initrd_path => 'initrd',
+    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
+})->{json}{id};
+
+sub pending { my @notes = glob "$dir/state/pending/*"; return scalar @notes }
+
+my $clients = fork // die;
+if (!$clients) {
+    random_calls(clients => 4, calls => 400, vms => 6, image => $image,
+                 seed => $seed, outages => 1);
+    POSIX::_exit(0);
+}
+
+# while operations are under way, each time at another moment of them
+for (1 .. 8) {
+    wait_until('operations are under way', sub {
+        pending() || waitpid($clients, POSIX::WNOHANG()) != 0;
+    }, 30);
+    stop_libvirtd('KILL');
+    start_libvirtd();
+    wait_until('the agent is connected again',
+               sub { zone()->{libvirt} eq 'connected' });
+}
+waitpid $clients, 0;
+cmp_ok(scalar @{ api('GET', '/vms')->{json} }, '>', 0, 'there are VMs');
+
+wait_until('nothing is pending', sub { !pending() }, 60) or diag(agent_log());
+my $vms = agree(sub {
+    my %states;
+    for my $id (grep /^vm_/, split ' ', virsh('list --all --name')) {
+        my $state = virsh("domstate $id");
+        $state =~ s/\s+$//;
+        $states{$id} = $state eq 'shut off'
+            ? (virsh("dominfo $id") =~ /^Managed save:\s*yes/m
+               ? 'snapshotted' : 'stopped') : $state;
+    }
+    return \%states;
+});
+
+for my $id (sort keys %$vms) {
+    my $r = api('POST', "/vms/$id/stop", { force => JSON::PP::true });
+    is(api('POST', "/vms/$id/start")->{json}{state}, 'running',
+       "a VM that was $vms->{$id}{state} can be used")
+        or diag($r->{body});
+    is(api('DELETE', "/vms/$id")->{status}, 200, 'and deleted');
+}
+is_deeply([grep !m{/images/}, glob "$dir/state/*/*"], [], 'no file is left');
+
+allow_log(qr/connect\(\) failed/);
+done();
