@@ -39,8 +39,8 @@ CPPFLAGS_   = -std=gnu11 -pthread -Icontract -Ilib -Iagent \
 LDLIBS_     = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -llmdb
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-asan check fuzz install clean help build test-build \
-        test-ready
+        test-e2e test-cloud-init test-asan check fuzz install clean help \
+        build test-build test-ready
 
 .DEFAULT_GOAL = all
 
@@ -126,6 +126,11 @@ test-agent: test-ready
 test-e2e: test-ready
 	@$(PROVE) t/e2e/*.t
 
+## test-cloud-init  a Debian guest with cloud-init and SSH; takes minutes
+test-cloud-init: test-ready | deps-cloud
+	@util/build-cloud-image $(BUILD)/cloud
+	@$(PROVE) -v t/cloud/*.t
+
 ## clean         removes build folders
 clean:
 	rm -rf build build-*
@@ -138,7 +143,7 @@ help:
 
 C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c)
-SCRIPTS     = util/build-image util/build-module util/deps \
+SCRIPTS     = util/build-cloud-image util/build-image util/build-module util/deps \
               util/fetch-test-nginx util/run t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 

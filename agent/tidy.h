@@ -2,9 +2,10 @@
  * The tidy thread: what may take long and nobody waits for.
  *
  * Recovery of operations that did not end; reservations of the network that
- * belong to no VM, or that a VM lacks; routes and files of VMs that are gone.  Changing a reservation makes libvirt wait for
- * dnsmasq, a third of a second each; in the sync thread that would hold up
- * the news of other VMs.
+ * belong to no VM, or that a VM lacks; routes and files of VMs that are gone.
+ * Changing a reservation makes libvirt replace the network's firewall rules,
+ * a third of a second each; in the sync thread that would hold up the news of
+ * other VMs.
  */
 
 #ifndef HATCH_AGENT_TIDY_H_INCLUDED
