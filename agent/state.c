@@ -286,38 +286,49 @@ state_copy_data(int from, int to, off_t size)
 }
 
 
+static int
+state_copy_to(int in, off_t size, const char *to)
+{
+    int  fd, errnum = 0;
+
+    fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd == -1) {
+        return errno;
+    }
+
+    if (state_copy_data(in, fd, size) == -1 || fsync(fd) == -1) {
+        errnum = errno;
+        (void) unlink(to);
+    }
+
+    (void) close(fd);
+
+    return errnum;
+}
+
+
 int
 state_copy(const char *from, const char *to, hatch_err_t *err)
 {
-    int          in, out = -1, rc = 0;
+    int          in, errnum;
     struct stat  st;
 
     in = open(from, O_RDONLY | O_CLOEXEC);
 
     if (in == -1 || fstat(in, &st) == -1) {
-        rc = hatch_err_errno(err, errno, "cannot read \"%s\"", from);
+        errnum = errno;
 
     } else {
-        out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-        if (out == -1 || state_copy_data(in, out, st.st_size) == -1
-            || fsync(out) == -1)
-        {
-            rc = hatch_err_errno(err, errno, "cannot copy \"%s\" to \"%s\"",
-                                 from, to);
-            (void) unlink(to);
-        }
+        errnum = state_copy_to(in, st.st_size, to);
     }
 
     if (in != -1) {
         (void) close(in);
     }
 
-    if (out != -1) {
-        (void) close(out);
-    }
-
-    return rc == 0 ? state_sync_parent(to, err) : rc;
+    return errnum == 0
+           ? state_sync_parent(to, err)
+           : hatch_err_errno(err, errnum, "cannot copy \"%s\"", from);
 }
 
 
