@@ -153,18 +153,13 @@ sync_state(virDomainPtr domain, hatch_state_t *state, hatch_err_t *err)
 static char *
 sync_metadata(virDomainPtr domain)
 {
-    char  *metadata;
+    unsigned  flags;
 
-    metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                    XML_NAMESPACE, VIR_DOMAIN_AFFECT_CONFIG);
+    flags = virDomainIsPersistent(domain) == 0 ? VIR_DOMAIN_AFFECT_CURRENT
+                                               : VIR_DOMAIN_AFFECT_CONFIG;
 
-    if (metadata == NULL && virDomainIsPersistent(domain) == 0) {
-        metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                        XML_NAMESPACE,
-                                        VIR_DOMAIN_AFFECT_CURRENT);
-    }
-
-    return metadata;
+    return virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                XML_NAMESPACE, flags);
 }
 
 

@@ -40,7 +40,7 @@ is($rc, 0, 'README\'s synopsis is accepted') or diag $out;
 
 # the agent's configuration
 my $config = slurp("$top/agent/config.c");
-my %keys = $config =~ /^    (?:STRING|INTEGER)\((\w+),.*?((?:"[^"]*"\s*)+|HATCH_\w+)\)/msg;
+my %keys = $config =~ /^    (?:STRING|INTEGER|DURATION)\((\w+),.*?((?:"[^"]*"\s*)+|HATCH_\w+)\)/msg;
 my $json = json(slurp("$top/deploy/agent.json"));
 is_deeply([sort keys %$json], [sort keys %keys], 'deploy/agent.json: all keys');
 

@@ -19,7 +19,7 @@ sub state_is {
     is(api('GET', "/vms/$id")->{json}{state}, $state, $what);
 }
 
-my ($vm, $other) = map create_vm(), 1 .. 2;
+my ($vm, $other) = map create_vm({ disk_mib => 4 }), 1 .. 2;
 create_route($_->{id}) for $vm, $vm, $other;
 is(healthz()->{body}, '{"status":"ok","vm_count":2,"route_count":3}', 'begin');
 
@@ -48,6 +48,9 @@ wait_until('it is gone, with its route', sub {
     healthz()->{body} eq '{"status":"ok","vm_count":1,"route_count":2}'
 });
 is(healthz()->{json}{vm_count}, 1, 'destroyed: gone');
+wait_until('its disk is gone', sub {
+    !-e "$dir/state/disks/$other->{id}.qcow2"
+});
 wait_until('its reservation is gone', sub {
     virsh('net-dumpxml hatch') !~ /\Q$other->{guest_mac}/
 });
@@ -78,11 +81,10 @@ virsh("define $dir/ours.xml");
 state_is($vm->{id}, 'stopped', 'and ours again');
 
 # metadata that is not what we write
-(my $broken = $xml) =~ s/vcpu_count="\d+"/vcpu_count="many"/;
-$broken =~ s/vcpu_count='\d+'/vcpu_count='many'/;
+(my $broken = $xml) =~ s/seed=(["'])\d+/seed=$1many/;
 write_file("$dir/broken.xml", $broken);
 virsh("define $dir/broken.xml");
-wait_until('a warning', sub { agent_log() =~ /is not Hatch's: vcpu_count/ });
+wait_until('a warning', sub { agent_log() =~ /is not Hatch's: disk_mib/ });
 is(api('GET', "/vms/$vm->{id}")->{json}{vcpu_count}, 1,
    'broken metadata: the last good settings stay');
 virsh("define $dir/ours.xml");
@@ -106,6 +108,34 @@ is(api('POST', "/vms/$vm->{id}/start")->{json}{state}, 'running',
    'a start makes the network again, too');
 like(virsh('net-dumpxml hatch'), qr/\Q$vm->{guest_mac}/,
      'with the reservation of the VM');
+
+# what libvirt says of vCPUs and memory is what counts
+virsh("destroy $third->{id}");
+virsh("setvcpus $third->{id} 3 --maximum --config");
+virsh("setvcpus $third->{id} 3 --config");
+virsh("setmaxmem $third->{id} 192M --config");
+wait_until('virsh setvcpus, setmaxmem', sub {
+    my $now = api('GET', "/vms/$third->{id}")->{json};
+    $now->{vcpu_count} == 3 && $now->{mem_mib} == 192;
+});
+is(api('POST', "/vms/$third->{id}/start")->{json}{vcpu_count}, 3,
+   'settings changed with virsh');
+
+# undefined while no agent runs: perhaps by mistake, so its disk is kept
+my $disk = "$dir/state/disks/$vm->{id}.qcow2";
+stop_agent();
+virsh("destroy $vm->{id}");
+virsh("undefine $vm->{id}");
+start_agent(connect => 'qemu:///system', env => { HATCH_RESYNC_INTERVAL => 1 });
+wait_until('a warning', sub {
+    agent_log() =~ /$vm->{id}: libvirt has no such VM; its files .* are kept/
+});
+ok(-e $disk, 'a disk of a VM that libvirt has lost is kept');
+write_file("$dir/again.xml", $xml);
+virsh("define $dir/again.xml");
+state_is($vm->{id}, 'stopped', 'defined again');
+is(api('POST', "/vms/$vm->{id}/start")->{json}{state}, 'running',
+   'and it starts, with its disk');
 
 # a reservation that belongs to nobody
 virsh(q{net-update hatch add ip-dhcp-host "<host mac='52:54:00:99:99:99'}
