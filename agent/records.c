@@ -53,9 +53,17 @@ records_load_file(records_t *records, const char *name, hatch_err_t *err)
 static void
 records_load_entry(void *ctx, const char *name)
 {
+    char         path[STATE_PATH_MAX];
     size_t       len = strlen(name), suffix = strlen(RECORDS_SUFFIX);
     records_t   *records = ctx;
     hatch_err_t  err;
+
+    /* a record that had not got its name yet */
+    if (len > suffix && strcmp(name + len - 4, ".tmp") == 0) {
+        state_path(records->config, records->folder, name, "", path);
+        (void) state_unlink(path, &err);
+        return;
+    }
 
     if (len > suffix && strcmp(name + len - suffix, RECORDS_SUFFIX) == 0
         && records_load_file(records, name, &err) != 0)

@@ -13,6 +13,7 @@
 #include "xml.h"
 
 #include "hatch_clock.h"
+#include "hatch_id.h"
 #include "hatch_json.h"
 
 #include <errno.h>
@@ -30,10 +31,37 @@
 static records_t  snapshots = { .folder = SNAPSHOT_FOLDER };
 
 
+/*
+ * Files without a record: of a snapshot that was being taken or deleted when
+ * the agent was killed.  Nobody takes one while we start.
+ */
+static void
+snapshot_open_entry(void *ctx, const char *name)
+{
+    cleanup_json json_object  *record = records_get(&snapshots, name);
+
+    if (record == NULL
+        && hatch_id_valid(HATCH_ID_SNAPSHOT, name, strlen(name)))
+    {
+        log_event(LOG_INFO, "snapshot %s was not whole: deleted", name);
+        snapshot_delete_files(ctx, name);
+    }
+}
+
+
 int
 snapshot_open(const config_t *config, hatch_err_t *err)
 {
-    return records_open(&snapshots, config, err);
+    int  rc;
+
+    rc = records_open(&snapshots, config, err);
+
+    if (rc == 0) {
+        state_each(config, SNAPSHOT_FOLDER, snapshot_open_entry,
+                   (void *) config);
+    }
+
+    return rc;
 }
 
 
@@ -131,7 +159,7 @@ snapshot_delete_vm(const config_t *config, const char *vm)
 int
 snapshot_delete(const config_t *config, const char *id, hatch_err_t *err)
 {
-    int                        rc;
+    int                        rc, deleted;
     vm_t                       vm;
     const char                *owner;
     hatch_err_t                why;
@@ -152,16 +180,18 @@ snapshot_delete(const config_t *config, const char *id, hatch_err_t *err)
         return rc;
     }
 
-    if (records_delete(&snapshots, id, err) == 0) {
+    deleted = records_delete(&snapshots, id, err);
+
+    if (deleted == 0) {
+        deleted = fault("unsnap.forgotten", err);
         snapshot_delete_files(config, id);
-        err->code = HATCH_OK;
     }
 
     if (rc == 0) {
         table_end(owner);
     }
 
-    return (int) err->code;
+    return deleted;
 }
 
 

@@ -102,7 +102,6 @@ table_close(void)
     pthread_mutex_lock(&table.lock);
     hatch_zone_set_libvirt(&table.writer, HATCH_LIBVIRT_DISCONNECTED,
                            hatch_clock_ms());
-    hatch_zone_disown(&table.writer);
     pthread_mutex_unlock(&table.lock);
 }
 

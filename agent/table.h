@@ -58,7 +58,11 @@ typedef struct {
 /* Takes the zone over.  Once, before any other call. */
 int table_open(const config_t *config, hatch_err_t *err);
 
-/* The zone stays for nginx and the next agent. */
+/*
+ * Says in the zone that nobody keeps it true any more; it stays for nginx and
+ * the next agent.  It stays mapped, too: an operation that hangs in libvirt may
+ * come back until the process has ended.
+ */
 void table_close(void);
 
 

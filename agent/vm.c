@@ -52,7 +52,7 @@ vm_open(vm_op_t *op, hatch_err_t *err)
     int          rc;
     const char  *id = op->vm.id;
 
-    if (pending_abandoned(id)) {
+    if (pending_abandoned(id) && !op->deletes) {
         return hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" is being "
                              "recovered from an operation that did not end",
                              id);
@@ -86,7 +86,6 @@ vm_begin_within(vm_op_t *op, const config_t *config, const char *id,
 {
     int  rc;
 
-    memset(op, 0, sizeof(*op));
     op->config = config;
 
     work_step("waiting for the operation before", timeout / 1000 + 10);
@@ -110,17 +109,22 @@ int
 vm_begin(vm_op_t *op, const config_t *config, const char *id,
     hatch_err_t *err)
 {
+    memset(op, 0, sizeof(*op));
+
     return vm_begin_within(op, config, id, 0, VM_TURN_TIMEOUT, err);
 }
 
 
 int
 vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
-    hatch_err_t *err)
+    int deletes, hatch_err_t *err)
 {
     int                          rc;
     virt_lease_t                 lease = { NULL, 0 };
     cleanup_domain virDomainPtr  domain = NULL;
+
+    memset(op, 0, sizeof(*op));
+    op->deletes = deletes & 1;
 
     rc = vm_begin_within(op, config, id, 1, VM_FORCE_TIMEOUT, err);
 
@@ -140,10 +144,9 @@ vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
         virt_release(&lease);
     }
 
-    rc = vm_begin_within(op, config, id, 1, VM_TURN_TIMEOUT, err);
     op->forced = 1;
 
-    return rc;
+    return vm_begin_within(op, config, id, 1, VM_TURN_TIMEOUT, err);
 }
 
 
@@ -321,7 +324,7 @@ vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
     int      rc;
     vm_op_t  op;
 
-    rc = force ? vm_begin_force(&op, config, id, err)
+    rc = force ? vm_begin_force(&op, config, id, 0, err)
                : vm_begin(&op, config, id, err);
     if (rc != 0) {
         return rc;

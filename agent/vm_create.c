@@ -484,7 +484,7 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
     vm_t     vm;
     vm_op_t  op;
 
-    rc = vm_begin_force(&op, config, id, err);
+    rc = vm_begin_force(&op, config, id, 1, err);
     if (rc != 0) {
         return rc;
     }

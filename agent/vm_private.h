@@ -18,6 +18,7 @@ typedef struct {
     virDomainPtr     domain;
     vm_t             vm;                /* as it was at the beginning */
     unsigned         forced:1;          /* vm_begin_force() pulled the plug */
+    unsigned         deletes:1;         /* whatever state the VM is in */
 } vm_op_t;
 
 
@@ -32,10 +33,11 @@ int vm_begin(vm_op_t *op, const config_t *config, const char *id,
 /*
  * The same for one that must not wait for an operation that hangs: it pulls
  * the plug under that, which then ends, with an error.  libvirt can do so
- * while the QEMU does not answer.
+ * while the QEMU does not answer.  One that deletes the VM need not wait for
+ * its recovery either, which may not succeed.
  */
 int vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
-    hatch_err_t *err);
+    int deletes, hatch_err_t *err);
 
 /*
  * Ends it: what libvirt says now is the state, whatever the operation hoped

@@ -18,8 +18,8 @@ for my $file (glob "$top/agent/*.c") {
     my $text = slurp($file);
     $points{$1}{$2} = 1 while $text =~ /fault\("(\w+)\.(\w+)", err\)/g;
 }
-is(join(' ', sort keys %points), 'create delete restore snapshot',
-   'the four operations have points');
+is(join(' ', sort keys %points), 'create delete restore snapshot unsnap',
+   'the operations have points');
 
 mkdir "$dir/images";
 system('cp', "$Test::Hatch::build/image/vmlinuz",
@@ -171,6 +171,16 @@ for my $how ('kill', 'fail') {
     }
 }
 
+# a snapshot that is being deleted
+for my $step (sort keys %{ $points{unsnap} }) {
+    my $list = api('POST', "/vms/$vm/snapshot",
+                   { keep_running => JSON::PP::true })->{json};
+    into("unsnap.$step", 'kill', 'DELETE', "/snapshots/$list->{id}");
+    agree(\&libvirt);
+    is(api('GET', "/snapshots/$list->{id}")->{status}, 404,
+       "unsnap.$step: gone with its files");
+}
+
 guest('one');
 my $snap = api('POST', "/vms/$vm/snapshot",
                { keep_running => JSON::PP::true })->{json}{id};
@@ -198,7 +208,23 @@ for my $how ('kill', 'fail') {
     }
 }
 
+# one that cannot be recovered, for whatever reason, can be deleted
+api('POST', "/vms/$vm/stop", { force => JSON::PP::true });
+stop_agent();
+mkdir "$dir/state/disks/$vm.qcow2.old" or die;
+write_file("$dir/state/pending/$vm.json", JSON::PP->new->encode({
+    operation => 'restore', vcpu_count => 1, mem_mib => 128 }));
+write_file("$dir/state/pending/vm_aaaaaaaaaaaaaaaa.json", '{"operation":');
+agent();
+wait_until('recovery fails', sub { agent_log() =~ /$vm: not recovered yet/ });
+my $r = api('PATCH', "/vms/$vm", { name => 'x' });
+is($r->{status}, 503, 'a VM that is not recovered');
+is($r->{json}{code}, 'busy', 'busy');
+like($r->{json}{error}, qr/is being recovered from an operation/, 'says so');
+like(agent_log(), qr/vm_a{16}\.json is ignored: /, 'a broken note is named');
+unlink "$dir/state/pending/vm_aaaaaaaaaaaaaaaa.json";
 is(api('DELETE', "/vms/$vm")->{status}, 200, 'delete');
+rmdir "$dir/state/disks/$vm.qcow2.old";
 agree(\&libvirt);
 is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
 
