@@ -4,7 +4,9 @@
 #include "tool.h"
 #include "state.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 
@@ -40,6 +42,10 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
     }
 
     rc = tool_run(argv, "cannot create the disk", out, sizeof(out), err);
+
+    if (rc == 0 && chmod(path, 0600) == -1) {
+        rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", path);
+    }
 
     if (rc != 0) {
         (void) unlink(path);

@@ -81,7 +81,11 @@ main_check(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
-    rc = virt_init(&sync_handlers, err);
+    rc = state_check(config, err);
+
+    if (rc == 0) {
+        rc = virt_init(&sync_handlers, err);
+    }
 
     if (rc == 0) {
         rc = virt_open(config->connect, err);

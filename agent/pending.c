@@ -106,15 +106,17 @@ pending_begin(const config_t *config, const char *vm, const char *operation,
 }
 
 
-void
+int
 pending_end(const config_t *config, const char *vm)
 {
+    int          rc;
     char         path[STATE_PATH_MAX];
     hatch_err_t  err;
 
     state_path(config, PENDING_FOLDER, vm, PENDING_SUFFIX, path);
+    rc = state_unlink(path, &err);
 
-    if (state_unlink(path, &err) != 0) {
+    if (rc != 0) {
         log_event(LOG_ERROR, "%s: %s", vm, err.text);
     }
 
@@ -122,6 +124,8 @@ pending_end(const config_t *config, const char *vm)
     json_object_object_del(pending.begun, vm);
     json_object_object_del(pending.abandoned, vm);
     pthread_mutex_unlock(&pending.lock);
+
+    return rc;
 }
 
 

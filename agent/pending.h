@@ -24,8 +24,11 @@ int pending_open(const config_t *config, hatch_err_t *err);
 int pending_begin(const config_t *config, const char *vm,
     const char *operation, json_object *details, hatch_err_t *err);
 
-/* The operation has ended, one way or the other; nothing is left to do. */
-void pending_end(const config_t *config, const char *vm);
+/*
+ * The operation has ended, one way or the other; nothing is left to do.  The
+ * note is off the disk when this returns 0; an error has been logged.
+ */
+int pending_end(const config_t *config, const char *vm);
 
 /*
  * The operation failed, and so did undoing it (libvirt is gone, for

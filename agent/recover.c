@@ -50,7 +50,7 @@ recover_create(vm_op_t *op, hatch_err_t *err)
     if (op->domain != NULL && virDomainIsActive(op->domain) == 1) {
         log_event(LOG_INFO, "%s: its creation had got to the end",
                   op->vm.id);
-        pending_end(op->config, op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
         return 0;
     }
 
@@ -99,7 +99,7 @@ recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
 
     log_event(LOG_INFO, "%s: its snapshot %s %s", op->vm.id, id,
               record != NULL ? "is whole" : "was undone");
-    pending_end(op->config, op->vm.id);
+    (void) pending_end(op->config, op->vm.id);
 
     return 0;
 }
@@ -137,7 +137,7 @@ recover_restore(vm_op_t *op, json_object *details, hatch_err_t *err)
     }
 
     if (rc == 0) {
-        pending_end(op->config, op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
     }
 
     return rc;
@@ -169,7 +169,7 @@ recover_operation(recover_t *r, hatch_err_t *err)
 
     log_event(LOG_WARN, "%s: unknown pending operation \"%.40s\"",
               r->op.vm.id, operation);
-    pending_end(r->op.config, r->op.vm.id);
+    (void) pending_end(r->op.config, r->op.vm.id);
 
     return 0;
 }

@@ -170,7 +170,7 @@ restore_run(vm_op_t *op, json_object *record, hatch_err_t *err)
                && restore_undo(op, op->vm.vcpu_count, op->vm.mem_mib, &why)
                   == 0)
     {
-        pending_end(op->config, op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
         return rc;
 
     } else {
@@ -184,7 +184,7 @@ restore_run(vm_op_t *op, json_object *record, hatch_err_t *err)
     }
 
     if (rc == 0) {
-        pending_end(op->config, op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
     } else {
         pending_abandon(op->vm.id);
     }

@@ -443,7 +443,7 @@ snapshot_undo(vm_op_t *op, const char *id, int was_running)
     }
 
     if (rc == 0) {
-        pending_end(op->config, op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
 
     } else {
         log_event(LOG_WARN, "%s: not as it was yet: %s", op->vm.id, why.text);
@@ -502,7 +502,7 @@ snapshot_run(vm_op_t *op, const char *id, const char *name, int keep_running,
     if (rc != 0) {
         snapshot_undo(op, id, was_running);
     } else {
-        pending_end(op->config, op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
     }
 
     return rc;

@@ -71,6 +71,39 @@ state_open(const config_t *config, hatch_err_t *err)
 }
 
 
+static int
+state_check_dir(const char *key, const char *path, int mode, hatch_err_t *err)
+{
+    struct stat  st;
+
+    if (stat(path, &st) == -1) {
+        return errno == ENOENT
+               ? 0 : hatch_err_errno(err, errno, "\"%s\": \"%s\"", key, path);
+    }
+
+    if (!S_ISDIR(st.st_mode)) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\": \"%s\" is not "
+                             "a directory", key, path);
+    }
+
+    return access(path, mode) == 0
+           ? 0 : hatch_err_errno(err, errno, "\"%s\": \"%s\"", key, path);
+}
+
+
+int
+state_check(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = state_check_dir("state_dir", config->state_dir, R_OK | W_OK | X_OK,
+                         err);
+
+    return rc == 0 ? state_check_dir("image_dir", config->image_dir,
+                                     R_OK | X_OK, err) : rc;
+}
+
+
 void
 state_path(const config_t *config, const char *folder, const char *name,
     const char *suffix, char *path)

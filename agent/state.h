@@ -25,6 +25,9 @@
  */
 int state_open(const config_t *config, hatch_err_t *err);
 
+/* Could it?  Makes nothing. */
+int state_check(const config_t *config, hatch_err_t *err);
+
 /* state_dir/FOLDER/NAME+SUFFIX, into path[STATE_PATH_MAX]. */
 void state_path(const config_t *config, const char *folder, const char *name,
     const char *suffix, char *path);

@@ -326,10 +326,14 @@ vm_create_reserved(vm_op_t *op, const vm_request_t *request, image_t *image,
                                                         : VM_NO_USER_DATA,
                   err);
 
+    /* with a note that stays, the next agent would undo it */
+    if (rc == 0 && pending_end(op->config, op->vm.id) != 0) {
+        rc = hatch_err_set(err, HATCH_ERR_SYSTEM, "cannot end the creation; "
+                           "is the state directory writable?");
+    }
+
     if (rc != 0) {
         vm_unbuild(op);
-    } else {
-        pending_end(op->config, op->vm.id);
     }
 
     return rc;
@@ -470,7 +474,7 @@ vm_erase(vm_op_t *op, hatch_err_t *err)
     }
 
     if (rc == 0) {
-        pending_end(op->config, id);
+        rc = pending_end(op->config, id);
     }
 
     return rc;
@@ -501,7 +505,7 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
     }
 
     if (rc != 0 && virDomainIsPersistent(op.domain) == 1) {
-        pending_end(config, id);            /* it is as it was, or stopped */
+        (void) pending_end(config, id);     /* it is as it was, or stopped */
         return vm_end(&op, rc, &vm, err);
     }
 

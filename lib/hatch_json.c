@@ -1,5 +1,6 @@
 #include "hatch_json.h"
 
+#include <stdio.h>
 #include <string.h>
 
 
@@ -428,10 +429,24 @@ hatch_json_seconds(json_object *object, const char *name, int64_t otherwise)
 json_object *
 hatch_json_new_seconds(int64_t ms)
 {
+    int   n;
+    char  text[32];
+
     if (ms == HATCH_JSON_NEVER) {
         return NULL;
     }
 
-    return ms % 1000 == 0 ? json_object_new_int64(ms / 1000)
-                          : json_object_new_double((double) ms / 1000);
+    if (ms % 1000 == 0) {
+        return json_object_new_int64(ms / 1000);
+    }
+
+    /* 1.001 as a double would be shown as 1.0009999999999999 */
+    n = snprintf(text, sizeof(text), "%lld.%03d", (long long) ms / 1000,
+                 (int) (ms % 1000));
+
+    while (text[n - 1] == '0') {
+        text[--n] = '\0';
+    }
+
+    return json_object_new_double_s((double) ms / 1000, text);
 }

@@ -127,6 +127,9 @@ my $vm = create_vm({ image_id => $qcow2, disk_mib => 20 });
 is($vm->{disk_mib}, 20, 'a larger disk');
 my $info = json(scalar qx(qemu-img info -U --output=json $dir/state/disks/$vm->{id}.qcow2));
 is($info->{format}, 'qcow2', 'an overlay');
+is((stat "$dir/state/disks/$vm->{id}.qcow2")[2] & 07777, 0600,
+   'for nobody else to read');
+is((stat "$dir/state/disks")[2] & 07777, 0711, 'in a folder not to be listed');
 is($info->{'backing-filename'}, "$images/disk.qcow2", 'on the image');
 is($info->{'backing-filename-format'}, 'qcow2', 'with its format');
 is($info->{'virtual-size'}, 20 << 20, 'of the size asked for');

@@ -109,6 +109,30 @@ is($rc, 0, 'command line over environment over file') or diag $out;
                   '--config', "$dir/order.json");
 is($rc, 0, 'environment over file') or diag $out;
 
+write_file("$dir/file", '');
+refused('state_dir', '"state_dir": "' . "$dir/file" . '" is not a directory',
+        {}, '--state-dir', "$dir/file");
+refused('image_dir', '"image_dir": "' . "$dir/file" . '" is not a directory',
+        {}, '--image-dir', "$dir/file");
+file_refused('{"idle_timeout":0}', '"idle_timeout" must be 0.1 to');
+file_refused('{"idle_timeout":true}', '"idle_timeout" must be 0.1 to');
+refused('duration', 'HATCH_IDLE_TIMEOUT: "idle_timeout" must be 0.1 to',
+        { HATCH_IDLE_TIMEOUT => $_ })
+    for '10x', 'm', '', '-1s', '1m2', '10 m', '99999h', '1e9d';
+
+for ('10m', '1h30m', '0.5s', '500ms', '90', '1.5', 'never', '1d') {
+    ($rc, $out) = run({ HATCH_SAVE_AFTER => $_ }, '--check', '--connect',
+                      'test:///default');
+    is($rc, 0, "HATCH_SAVE_AFTER=$_") or diag $out;
+}
+
+for ('null', '2.5', '"2m"', '60') {
+    write_file("$dir/duration.json", qq({"save_after":$_}));
+    ($rc, $out) = run({}, '--check', '--connect', 'test:///default',
+                      '--config', "$dir/duration.json");
+    is($rc, 0, "save_after: $_") or diag $out;
+}
+
 refused('group', '"group": there is no group "no-such-group"',
         { HATCH_GROUP => 'no-such-group' });
 

@@ -42,6 +42,9 @@ static const hatch_json_field_t  fields[] = {
     { "port", HATCH_JSON_INTEGER, 1, 1, 65535 },
     { "name", HATCH_JSON_STRING, 0, 1, 8 },
     { "wake", HATCH_JSON_BOOLEAN, 0, 0, 0 },
+    { "idle", HATCH_JSON_SECONDS, 0, 100, 60000 },
+    { "note", HATCH_JSON_STRING, HATCH_JSON_NULLABLE, 1, 8 },
+    { "any", HATCH_JSON_ANY, 0, 0, 0 },
     { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
 };
 
@@ -90,6 +93,39 @@ test_deep(void)
 
     (void) strcat(text, "}");
     refused(text, "nested deeper than");
+}
+
+
+/* Milliseconds as seconds, and back. */
+static void
+test_seconds(void)
+{
+    size_t        i;
+    hatch_err_t   err;
+    json_object  *object;
+
+    static const struct {
+        const char  *text;
+        int64_t      ms;
+        const char  *again;
+    } rows[] = {
+        { "{\"s\":1}", 1000, "1" }, { "{\"s\":0.25}", 250, "0.25" },
+        { "{\"s\":1.0005}", 1001, "1.001" }, { "{\"s\":null}", -1, "null" },
+        { "{}", 7000, "7" }
+    };
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        object = NULL;
+        (void) hatch_json_parse(rows[i].text, strlen(rows[i].text), &object,
+                                &err);
+        is_int(hatch_json_seconds(object, "s", 7000), rows[i].ms, "ms of %s",
+               rows[i].text);
+        json_object_put(object);
+
+        object = hatch_json_new_seconds(rows[i].ms);
+        like(json_object_to_json_string(object), rows[i].again, "and back");
+        json_object_put(object);
+    }
 }
 
 
@@ -144,6 +180,17 @@ main(void)
     checked("{\"port\":1,\"name\":\"a\\u0000b\"}", "NUL");
     checked("{\"port\":1,\"other\":1}", "unknown field \"other\"");
     checked("{\"port\":1,\"Port\":1}", "unknown field \"Port\"");
+
+    checked("{\"port\":1,\"idle\":0.1,\"note\":null,\"any\":[1]}", NULL);
+    checked("{\"port\":1,\"idle\":null}", NULL);
+    checked("{\"port\":1,\"idle\":60}", NULL);
+    checked("{\"port\":1,\"idle\":0.09}", "\"idle\" must be 0.1 to 60 sec");
+    checked("{\"port\":1,\"idle\":60.01}", "not 60.01");
+    checked("{\"port\":1,\"idle\":1e999}", "\"idle\" must be");
+    checked("{\"port\":1,\"idle\":\"1\"}", "\"idle\" must be a number");
+    checked("{\"port\":1,\"name\":null}", "\"name\" must be a string");
+
+    test_seconds();
 
     return tap_done();
 }
