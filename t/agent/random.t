@@ -16,8 +16,7 @@ diag("seed $seed");
 mkdir "$dir/images";
 system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
        '8M') == 0 or die;
-start_agent(args => ['--image-dir', "$dir/images"],
-            env => { HATCH_LOG_LEVEL => 'info' });
+start_agent(env => { HATCH_LOG_LEVEL => 'info' });
 my $image = api('POST', '/images', { rootfs_path => 'base.qcow2' })->{json}{id};
 
 for my $round (1 .. 3) {

@@ -29,7 +29,6 @@ system('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2',
        "$dir/images/boot.raw", "$dir/images/boot.qcow2") == 0 or die;
 
 start_agent(connect => 'qemu:///system',
-            args => ['--image-dir', "$dir/images"],
             env => { HATCH_LOG_LEVEL => 'info' });
 
 for my $format ('raw', 'qcow2') {

@@ -30,7 +30,6 @@ system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
 sub agent {
     my ($fault) = @_;
     start_agent(connect => 'qemu:///system',
-                args => ['--image-dir', "$dir/images"],
                 env => { HATCH_LOG_LEVEL => 'info',
                          $fault ? (HATCH_FAULT => $fault) : () });
 }

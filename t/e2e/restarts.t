@@ -19,7 +19,6 @@ system('cp', "$Test::Hatch::build/image/vmlinuz",
 system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
        '8M') == 0 or die;
 start_agent(connect => 'qemu:///system',
-            args => ['--image-dir', "$dir/images"],
             env => { HATCH_LOG_LEVEL => 'info' });
 start_nginx();
 my $image = api('POST', '/images', {

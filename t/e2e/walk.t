@@ -16,7 +16,6 @@ system('cp', "$Test::Hatch::build/image/vmlinuz",
 system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
        '8M') == 0 or die;
 start_agent(connect => 'qemu:///system',
-            args => ['--image-dir', "$dir/images"],
             env => { HATCH_LOG_LEVEL => 'info', HATCH_MAX_VMS => 2,
                      HATCH_STOP_TIMEOUT => 1 });
 start_nginx();

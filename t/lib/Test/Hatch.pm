@@ -287,7 +287,8 @@ sub start_agent {
     $agent = spawn("$dir/logs/agent.log", "$build/hatch-agent",
                    '--connect', $connect, '--zone', "$dir/run/zone",
                    '--socket', "$dir/run/agent.sock",
-                   '--state-dir', "$dir/state", @{ $opt{args} // [] });
+                   '--state-dir', "$dir/state", '--image-dir', "$dir/images",
+                   @{ $opt{args} // [] });
 
     if ($opt{wait} // 1) {
         wait_until('the agent publishes', sub {
