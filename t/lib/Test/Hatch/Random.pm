@@ -69,7 +69,7 @@ sub call {
 
 # random_calls(clients => 6, calls => 300, vms => 20, image => ID, seed => N):
 # true if no client saw an answer of 500 or more, or none.  With outages => 1
-# those are expected, and a client waits then until libvirt is connected.
+# those are expected, and a client waits then until agent and libvirt are back.
 sub random_calls {
     my (%opt) = @_;
     my ($bad, @pids) = ("$Test::Hatch::dir/bad");
@@ -83,8 +83,10 @@ sub random_calls {
                 my $r = api($method, $path, $body);
                 next if $r && $r->{status} < 500;
                 if ($opt{outages}) {
-                    Test::Hatch::wait_until('libvirt is back', sub {
-                        Test::Hatch::zone()->{libvirt} eq 'connected';
+                    Test::Hatch::wait_until('all are back', sub {
+                        Test::Hatch::zone()->{libvirt} eq 'connected'
+                            && Test::Hatch::connect_to(
+                                   "$Test::Hatch::dir/run/agent.sock");
                     });
                     next;
                 }
