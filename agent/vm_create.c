@@ -306,13 +306,19 @@ vm_unbuild(vm_op_t *op)
 
 
 static int
-vm_create_reserved(vm_op_t *op, const vm_request_t *request, image_t *image,
-    hatch_err_t *err)
+vm_create_reserved(vm_op_t *op, const vm_request_t *request,
+    const image_t *image, hatch_err_t *err)
 {
-    int  rc;
+    int                        rc = 0;
+    cleanup_json json_object  *record = NULL;
 
     /* again: image_delete() looks at what is reserved */
-    rc = image_find(op->config, request->image_id, image, err);
+    record = image_get(op->config, image->id);
+
+    if (record == NULL) {
+        rc = hatch_err_set(err, HATCH_ERR_INVALID,
+                           "\"image_id\": no image \"%s\"", image->id);
+    }
 
     if (rc == 0) {
         rc = pending_begin(op->config, op->vm.id, "create", NULL, err);

@@ -75,8 +75,10 @@ sub ssh {
 
 sub console { return scalar qx(tail -n 40 /var/log/libvirt/qemu/*.log 2>&1) }
 
-like(ssh('cloud-init status'), qr/status: (?:done|running)/,
-     'SSH with the key of user_data');
+like(ssh('cloud-init status --wait'), qr/status: done/,
+     'SSH with the key of user_data')
+    or diag(ssh('cloud-init status --long; '
+                . 'grep -hE "WARN|ERROR" /var/log/cloud-init.log'));
 like(ssh('ip -4 -o addr'), qr/\Q$vm->{guest_ip}\E/, 'its address');
 like(ssh('ip -o link'), qr/hatch0|\Q$vm->{guest_mac}\E/,
      'on the card with its MAC');
