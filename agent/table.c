@@ -82,6 +82,7 @@ table_publish_entry(entry_t *e)
 int
 table_open(const config_t *config, hatch_err_t *err)
 {
+    int                 rc;
     pthread_condattr_t  attr;
 
     table.config = config;
@@ -91,8 +92,16 @@ table_open(const config_t *config, hatch_err_t *err)
     (void) pthread_cond_init(&table.changed, &attr);
     (void) pthread_condattr_destroy(&attr);
 
-    return hatch_zone_own(&table.writer, config->zone,
-                          (uint32_t) config->zone_vms, config->gid, err);
+    rc = hatch_zone_own(&table.writer, config->zone,
+                        (uint32_t) config->zone_vms, config->gid, err);
+
+    /* an agent that was killed left "connected" behind; we are not yet */
+    if (rc == 0) {
+        hatch_zone_set_libvirt(&table.writer, HATCH_LIBVIRT_DISCONNECTED,
+                               hatch_clock_ms());
+    }
+
+    return rc;
 }
 
 
