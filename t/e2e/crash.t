@@ -34,18 +34,6 @@ sub agent {
                          $fault ? (HATCH_FAULT => $fault) : () });
 }
 
-sub libvirt {
-    my %states;
-    for my $id (grep /^vm_/, split ' ', virsh('list --all --name')) {
-        my $state = virsh("domstate $id");
-        $state =~ s/\s+$//;
-        $states{$id} = $state eq 'shut off'
-            ? (virsh("dominfo $id") =~ /^Managed save:\s*yes/m
-               ? 'snapshotted' : 'stopped') : $state;
-    }
-    return \%states;
-}
-
 # Runs one call into a fault, dead or failing; then a whole agent recovers.
 sub into {
     my ($point, $how, $method, $path, $body) = @_;
@@ -100,7 +88,7 @@ my $image = api('POST', '/images', {
 for my $how ('kill', 'fail') {
     for my $step (sort keys %{ $points{create} }) {
         into("create.$step", $how, 'POST', '/vms', { image_id => $image });
-        my $vms = agree(\&libvirt);
+        my $vms = agree(\&libvirt_states);
         my $whole = $how eq 'kill' && $step eq 'started' ? 1 : 0;
         is(keys %$vms, $whole, "create.$step, $how: whole or nothing");
         wait_until('reservations', sub {
@@ -115,13 +103,13 @@ for my $how ('kill', 'fail') {
         my $vm = create_vm({ image_id => $image })->{id};
         create_route($vm, 'gone');
         into("delete.$step", $how, 'DELETE', "/vms/$vm");
-        my $vms = agree(\&libvirt);
+        my $vms = agree(\&libvirt_states);
 
         # a failure before anything is gone leaves it there
         if ($vms->{$vm}) {
             is("$how $step", 'fail noted', 'still there, and the API says so');
             is(api('DELETE', "/vms/$vm")->{status}, 200, 'delete again');
-            $vms = agree(\&libvirt);
+            $vms = agree(\&libvirt_states);
         }
 
         is(keys %$vms, 0, "delete.$step, $how: nothing is left");
@@ -146,7 +134,7 @@ for my $how ('kill', 'fail') {
         guest($text);
         into("snapshot.$step", $how, 'POST', "/vms/$vm/snapshot");
 
-        my $vms = agree(\&libvirt);
+        my $vms = agree(\&libvirt_states);
         my $list = api('GET', "/vms/$vm/snapshots")->{json};
         my $whole = $how eq 'kill' && $step =~ /^(recorded|resumed|slept)$/;
         is(scalar @$list, $whole ? 1 : 0,
@@ -175,7 +163,7 @@ for my $step (sort keys %{ $points{unsnap} }) {
     my $list = api('POST', "/vms/$vm/snapshot",
                    { keep_running => JSON::PP::true })->{json};
     into("unsnap.$step", 'kill', 'DELETE', "/snapshots/$list->{id}");
-    agree(\&libvirt);
+    agree(\&libvirt_states);
     is(api('GET', "/snapshots/$list->{id}")->{status}, 404,
        "unsnap.$step: gone with its files");
 }
@@ -191,7 +179,7 @@ for my $how ('kill', 'fail') {
         into("restore.$step", $how, 'POST', "/vms/$vm/restore",
              { snapshot_id => $snap });
 
-        my $vms = agree(\&libvirt);
+        my $vms = agree(\&libvirt_states);
         my $done = $step =~ /^(restored|kept)$/;
         is($vms->{$vm}{state}, $done ? 'running' : 'snapshotted',
            "restore.$step, $how: done or as it was");
@@ -224,7 +212,7 @@ like(agent_log(), qr/vm_a{16}\.json is ignored: /, 'a broken note is named');
 unlink "$dir/state/pending/vm_aaaaaaaaaaaaaaaa.json";
 is(api('DELETE', "/vms/$vm")->{status}, 200, 'delete');
 rmdir "$dir/state/disks/$vm.qcow2.old";
-agree(\&libvirt);
+agree(\&libvirt_states);
 is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
 
 # nginx met agents that were dying

@@ -26,28 +26,16 @@ my $image = api('POST', '/images', {
     rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
 })->{json}{id};
 
-sub libvirt {
-    my %states;
-    for my $id (grep /^vm_/, split ' ', virsh('list --all --name')) {
-        my $state = virsh("domstate $id");
-        $state =~ s/\s+$//;
-        $states{$id} = $state eq 'shut off'
-            ? (virsh("dominfo $id") =~ /^Managed save:\s*yes/m
-               ? 'snapshotted' : 'stopped') : $state;
-    }
-    return \%states;
-}
-
 ok(random_calls(clients => 6, calls => 300, vms => 20, image => $image,
                 seed => $seed), 'no 5xx');
-my $vms = agree(\&libvirt);
+my $vms = agree(\&libvirt_states);
 
 my @hosts = virsh('net-dumpxml hatch') =~ /<host mac=.*? ip='([^']*)'/g;
 is("@{[sort @hosts]}", "@{[sort map $_->{guest_ip}, values %$vms]}",
    'a reservation per VM');
 
 api('DELETE', "/vms/$_") for keys %$vms;
-is(keys %{ agree(\&libvirt) }, 0, 'all deleted');
+is(keys %{ agree(\&libvirt_states) }, 0, 'all deleted');
 is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
 unlike(virsh('net-dumpxml hatch'), qr/<host mac/, 'and no reservation');
 

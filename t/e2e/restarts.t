@@ -57,17 +57,7 @@ waitpid $clients, 0;
 cmp_ok(scalar @{ api('GET', '/vms')->{json} }, '>', 0, 'there are VMs');
 
 wait_until('nothing is pending', sub { !pending() }, 60) or diag(agent_log());
-my $vms = agree(sub {
-    my %states;
-    for my $id (grep /^vm_/, split ' ', virsh('list --all --name')) {
-        my $state = virsh("domstate $id");
-        $state =~ s/\s+$//;
-        $states{$id} = $state eq 'shut off'
-            ? (virsh("dominfo $id") =~ /^Managed save:\s*yes/m
-               ? 'snapshotted' : 'stopped') : $state;
-    }
-    return \%states;
-});
+my $vms = agree(\&libvirt_states);
 
 for my $id (sort keys %$vms) {
     my $r = api('POST', "/vms/$id/stop", { force => JSON::PP::true });

@@ -11,7 +11,7 @@ use JSON::PP;
 use Test::Hatch ();
 use Test::More;
 
-our @EXPORT = qw(random_calls agree);
+our @EXPORT = qw(random_calls agree libvirt_states);
 
 *api = \&Test::Hatch::api;
 
@@ -110,6 +110,22 @@ sub files {
     my ($folder, $suffix) = @_;
     return sort map m{([^/]+?)\Q$suffix\E$},
            glob "$Test::Hatch::dir/state/$folder/*$suffix";
+}
+
+
+# What libvirt itself says: { id => state }, by our names of the states.
+sub libvirt_states {
+    my %states;
+    for my $id (grep /^vm_/,
+                split ' ', Test::Hatch::virsh('list --all --name'))
+    {
+        my $state = Test::Hatch::virsh("domstate $id");
+        $state =~ s/\s+$//;
+        $states{$id} = $state eq 'shut off'
+            ? (Test::Hatch::virsh("dominfo $id") =~ /^Managed save:\s*yes/m
+               ? 'snapshotted' : 'stopped') : $state;
+    }
+    return \%states;
 }
 
 
