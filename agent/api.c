@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "api.h"
+#include "table.h"
 #include "work.h"
 
 #include "hatch_json.h"
@@ -217,6 +218,27 @@ api_job(api_job_t *job, api_response_t *response)
 }
 
 
+/*
+ * Before the first comparison with libvirt nobody knows which VMs there are:
+ * "none" would be wrong, and a new one might take another's address.
+ */
+static int
+api_knows_vms(const api_endpoint_t *endpoint, api_response_t *response)
+{
+    if (strncmp(endpoint->path, "/templates", 10) == 0
+        || strncmp(endpoint->path, "/images", 7) == 0
+        || table_is_complete())
+    {
+        return 1;
+    }
+
+    api_error(response, 503, "libvirt_unavailable", "the VMs are not known "
+              "yet: libvirt has not answered since the agent started");
+
+    return 0;
+}
+
+
 static void
 api_run(const config_t *config, const api_endpoint_t *endpoint,
     const char *id, json_object *query, const char *text, size_t len,
@@ -239,8 +261,9 @@ api_run(const config_t *config, const api_endpoint_t *endpoint,
         api_error(response, 400, "invalid_path", "the path has an empty id");
         api_job_release(job);
 
-    } else if (api_parse(endpoint, text, len, &job->request.body, response)
-               != 0)
+    } else if (!api_knows_vms(endpoint, response)
+               || api_parse(endpoint, text, len, &job->request.body, response)
+                  != 0)
     {
         api_job_release(job);
 

@@ -247,8 +247,22 @@ table_publish(void)
     }
 
     hatch_zone_publish(&table.writer, hatch_clock_ms());
+    table.complete = 1;
 
     pthread_mutex_unlock(&table.lock);
+}
+
+
+int
+table_is_complete(void)
+{
+    int  complete;
+
+    pthread_mutex_lock(&table.lock);
+    complete = table.complete;
+    pthread_mutex_unlock(&table.lock);
+
+    return complete;
 }
 
 

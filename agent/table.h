@@ -83,6 +83,9 @@ int table_forget(const char *id);
 /* The table is complete: frees what is left of others in the zone. */
 void table_publish(void);
 
+/* Has table_publish() been called yet?  Before it, VMs may be missing. */
+int table_is_complete(void);
+
 /* Marks the zone; wakes those who wait if the connection is gone. */
 void table_set_libvirt(hatch_libvirt_t state);
 

@@ -40,6 +40,7 @@ typedef struct {
     hatch_zone_writer_t  writer;
     const config_t      *config;
     unsigned             slotless;
+    unsigned             complete:1;
 } table_t;
 
 

@@ -18,11 +18,15 @@ our @EXPORT = qw(random_calls agree libvirt_states);
 
 sub pick { return $_[rand @_] }
 
-sub ids { return map $_->{id}, @{ (api('GET', '/vms') || {})->{json} || [] } }
+# An answer that is not a list (the agent is down) has none.
+sub ids {
+    my $list = (api('GET', '/vms') // {})->{json};
+    return ref $list eq 'ARRAY' ? map $_->{id}, @$list : ();
+}
 
 sub snapshots {
     my ($vm) = @_;
-    my $list = api('GET', "/vms/$vm/snapshots")->{json};
+    my $list = (api('GET', "/vms/$vm/snapshots") // {})->{json};
     return ref $list eq 'ARRAY' ? map $_->{id}, @$list : ();
 }
 
@@ -67,6 +71,33 @@ sub call {
 }
 
 
+sub complain {
+    my ($bad, $text) = @_;
+    open my $fh, '>>', $bad or return;
+    print $fh "$text\n";
+}
+
+
+sub client {
+    my ($bad, %opt) = @_;
+
+    for (1 .. $opt{calls} / $opt{clients}) {
+        my ($method, $path, $body) = call($opt{vms}, $opt{image});
+        my $r = api($method, $path, $body);
+        next if $r && $r->{status} < 500;
+        if (!$opt{outages}) {
+            complain($bad, "$method $path: "
+                     . ($r ? "$r->{status} $r->{body}" : 'no answer'));
+            next;
+        }
+        Test::Hatch::wait_until('all are back', sub {
+            Test::Hatch::zone()->{libvirt} eq 'connected'
+                && Test::Hatch::connect_to("$Test::Hatch::dir/run/agent.sock");
+        });
+    }
+}
+
+
 # random_calls(clients => 6, calls => 300, vms => 20, image => ID, seed => N):
 # true if no client saw an answer of 500 or more, or none.  With outages => 1
 # those are expected, and a client waits then until agent and libvirt are back.
@@ -78,22 +109,7 @@ sub random_calls {
         my $pid = fork // die;
         if (!$pid) {
             srand $opt{seed} * 100 + $client;
-            for (1 .. $opt{calls} / $opt{clients}) {
-                my ($method, $path, $body) = call($opt{vms}, $opt{image});
-                my $r = api($method, $path, $body);
-                next if $r && $r->{status} < 500;
-                if ($opt{outages}) {
-                    Test::Hatch::wait_until('all are back', sub {
-                        Test::Hatch::zone()->{libvirt} eq 'connected'
-                            && Test::Hatch::connect_to(
-                                   "$Test::Hatch::dir/run/agent.sock");
-                    });
-                    next;
-                }
-                open my $fh, '>>', $bad;
-                print $fh "$method $path: ", $r ? "$r->{status} $r->{body}"
-                                                : 'no answer', "\n";
-            }
+            eval { client($bad, %opt); 1 } or complain($bad, "died: $@");
             POSIX::_exit(0);
         }
         push @pids, $pid;
