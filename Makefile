@@ -21,12 +21,13 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_store route_store_list route_store_write
-AGENT       = api api_image api_snapshot api_template api_vm api_vm_action \
-              api_vm_parse config config_check disk fault files http image \
-              image_file log main net pending records recover restore routes \
-              seed snapshot state stats sync table table_limits \
-              table_reserve template tidy tool virt vm vm_create work xml \
-              xml_domain
+AGENT       = activity api api_image api_snapshot api_template api_vm \
+              api_vm_action api_vm_parse config config_check disk fault \
+              files http idle image image_file listen log main net pending \
+              records recover restore routes seed snapshot state stats sync \
+              table table_limits table_reserve table_sleep template tidy \
+              tool virt vm vm_clock vm_create vm_sleep wake wake_probe \
+              wake_vm work xml xml_domain
 
 contract_o  = $(CONTRACT:%=$(BUILD)/obj/contract/hatch_%.o)
 lib_o       = $(LIB:%=$(BUILD)/obj/lib/hatch_%.o)

@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 
 #include "api.h"
-#include "table.h"
+#include "table_sleep.h"
 #include "work.h"
 
 #include "hatch_json.h"
@@ -203,6 +203,11 @@ static void
 api_job(api_job_t *job, api_response_t *response)
 {
     hatch_err_t  err;
+
+    /* whoever changes a VM uses it; whoever looks at it does not */
+    if (strcmp(job->endpoint->method, "GET") != 0) {
+        table_use(job->request.id);
+    }
 
     if (job->endpoint->where == API_DIRECT) {
         api_job_run(job);

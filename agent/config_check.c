@@ -42,9 +42,16 @@ config_check_paths(const config_t *config, hatch_err_t *err)
     }
 
     /* sizeof(sun_path) is 108 */
-    if (strlen(config->socket) > 107) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"socket\" must be at "
-                             "most 107 bytes long, not \"%s\"",
+    if (strlen(config->socket) > 107 || strlen(config->wake_socket) > 107) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be at "
+                             "most 107 bytes long",
+                             strlen(config->socket) > 107
+                             ? "socket" : "wake_socket");
+    }
+
+    if (strcmp(config->socket, config->wake_socket) == 0) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"socket\" and "
+                             "\"wake_socket\" must not be the same, \"%s\"",
                              config->socket);
     }
 

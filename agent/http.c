@@ -2,17 +2,14 @@
 
 #include "http.h"
 #include "api.h"
+#include "listen.h"
 #include "log.h"
 
-#include <errno.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 
@@ -205,52 +202,6 @@ http_log(void *cls, const char *format, va_list args)
 }
 
 
-static int
-http_listen(const config_t *config, hatch_err_t *err)
-{
-    int                 fd, rc;
-    mode_t              mask;
-    struct sockaddr_un  address;
-
-    memset(&address, 0, sizeof(address));
-    address.sun_family = AF_UNIX;
-    memcpy(address.sun_path, config->socket, strlen(config->socket));
-
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd == -1) {
-        return hatch_err_errno(err, errno, "cannot make a socket");
-    }
-
-    (void) unlink(config->socket);
-
-    /* never open to others, not even between bind() and chmod() */
-    mask = umask(0177);
-    rc = bind(fd, (struct sockaddr *) &address, sizeof(address));
-    (void) umask(mask);
-
-    if (rc == 0) {
-        rc = chown(config->socket, (uid_t) -1, config->gid);
-    }
-
-    if (rc == 0) {
-        rc = chmod(config->socket, 0660);
-    }
-
-    if (rc == 0) {
-        rc = listen(fd, 128);
-    }
-
-    if (rc == -1) {
-        rc = hatch_err_errno(err, errno, "cannot listen on \"%s\"",
-                             config->socket);
-        (void) close(fd);
-        return rc;
-    }
-
-    return fd;
-}
-
-
 int
 http_start(const config_t *config, hatch_err_t *err)
 {
@@ -258,7 +209,7 @@ http_start(const config_t *config, hatch_err_t *err)
 
     http.config = config;
 
-    fd = http_listen(config, err);
+    fd = listen_unix(config, config->socket, 0, err);
     if (fd < 0) {
         return fd;
     }

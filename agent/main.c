@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "http.h"
+#include "idle.h"
 #include "image.h"
 #include "log.h"
 #include "pending.h"
@@ -20,6 +21,7 @@
 #include "template.h"
 #include "tidy.h"
 #include "virt.h"
+#include "wake.h"
 
 #include "hatch_guard.h"
 
@@ -136,6 +138,10 @@ main_start(const config_t *config, hatch_err_t *err)
         rc = main_make_parent(config->socket, err);
     }
 
+    if (rc == 0) {
+        rc = main_make_parent(config->wake_socket, err);
+    }
+
     /* the zone first: its lock says that there is no other agent */
     if (rc == 0) {
         rc = hatch_guard_install() == 0 ? table_open(config, err)
@@ -156,6 +162,14 @@ main_start(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = sync_start(config, err);
+    }
+
+    if (rc == 0) {
+        rc = wake_start(config, err);
+    }
+
+    if (rc == 0) {
+        rc = idle_start(config, err);
     }
 
     if (rc == 0) {
@@ -236,6 +250,8 @@ main(int argc, char **argv)
     (void) alarm(MAIN_STOP_TIMEOUT);
 
     http_stop();
+    idle_stop();
+    wake_stop();
     sync_stop();
     tidy_stop();
     routes_close();

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "pending.h"
 #include "routes.h"
+#include "table_sleep.h"
 #include "tidy.h"
 #include "xml.h"
 
@@ -74,6 +75,16 @@ sync_domain_changed(const char *name, int undefined)
 }
 
 
+/* Marked at once, in memory: requests must not go to the guest before. */
+static void
+sync_domain_rebooted(const char *name)
+{
+    if (name != NULL && hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
+        table_rebooted(name);
+    }
+}
+
+
 static void
 sync_connection_lost(void)
 {
@@ -85,20 +96,27 @@ sync_connection_lost(void)
 
 
 const virt_handlers_t  sync_handlers = {
-    sync_domain_changed, sync_connection_lost
+    sync_domain_changed, sync_domain_rebooted, sync_connection_lost
 };
 
 
 /* --- one VM --- */
 
 static int
-sync_state(virDomainPtr domain, hatch_state_t *state, hatch_err_t *err)
+sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
+    hatch_err_t *err)
 {
     int  number, reason, saved;
 
     if (virDomainGetState(domain, &number, &reason, 0) == -1) {
         return virt_error(err, "cannot read the state");
     }
+
+    vm->domain_id = (int) virDomainGetID(domain);
+    vm->restored = number == VIR_DOMAIN_PAUSED
+                   ? reason != VIR_DOMAIN_PAUSED_STARTING_UP
+                   : reason == VIR_DOMAIN_RUNNING_RESTORED
+                     || reason == VIR_DOMAIN_RUNNING_FROM_SNAPSHOT;
 
     switch (number) {
 
@@ -191,7 +209,7 @@ sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
     vm->vcpu_count = info.nrVirtCpu;
     vm->mem_mib = (unsigned) (info.maxMem / 1024);
 
-    return sync_state(domain, state, err);
+    return sync_state(domain, vm, state, err);
 }
 
 

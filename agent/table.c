@@ -63,6 +63,10 @@ table_publish_entry(entry_t *e)
     vm.created = e->vm.created;
     vm.vcpus = e->vm.vcpu_count;
     vm.memory = (uint64_t) e->vm.mem_mib << 20;
+    vm.incarnation = e->incarnation;
+    vm.used = e->used;
+    vm.idle_timeout = e->vm.idle_timeout == VM_NEVER
+                      ? 0 : (uint64_t) e->vm.idle_timeout;
 
     if (e->vm.guest_ip.s_addr != 0) {
         vm.family = 4;
@@ -74,6 +78,8 @@ table_publish_entry(entry_t *e)
     slotless = slot < 0;
     table.slotless += slotless - e->slotless;
     e->slotless = slotless & 1;
+    e->slot = slotless ? 0 : (uint32_t) slot;
+    e->generation = vm.generation;
 
     hatch_zone_set_overflow(&table.writer, table.slotless);
 }
@@ -180,12 +186,15 @@ table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
         *e = calloc(1, sizeof(**e));
 
         if (*e != NULL) {
+            memcpy((*e)->vm.id, vm->id, sizeof(vm->id));
+            (*e)->domain_id = TABLE_NOT_LOOKED;
             table.count++;
         }
     }
 
     if (*e != NULL && (*e)->epoch == epoch) {
         table_note_boot(*e, state);
+        table_note_run(*e, vm, state);
         (*e)->vm = *vm;
         (*e)->observed = state;
         (*e)->epoch = ++table.epoch;
@@ -269,7 +278,18 @@ table_is_complete(void)
 void
 table_set_libvirt(hatch_libvirt_t state)
 {
+    int       i;
+    entry_t  *e;
+
     pthread_mutex_lock(&table.lock);
+
+    /* whoever reboots now, nobody tells us */
+    for (i = 0; i < TABLE_BUCKETS && state != HATCH_LIBVIRT_CONNECTED; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            e->domain_id = TABLE_NOT_LOOKED;
+        }
+    }
+
     hatch_zone_set_libvirt(&table.writer, state, hatch_clock_ms());
     pthread_cond_broadcast(&table.changed);
     pthread_mutex_unlock(&table.lock);
@@ -355,8 +375,7 @@ table_defined(const char *id, hatch_state_t doing)
 }
 
 
-/* CLOCK_MONOTONIC, `ms` from now. */
-static struct timespec
+struct timespec
 table_deadline(unsigned ms)
 {
     struct timespec  ts;

@@ -51,6 +51,10 @@ typedef struct {
     uint64_t        created;            /* wall clock, ms */
     uint64_t        updated;
 
+    /* what libvirt says of the domain at the moment */
+    int             domain_id;          /* of this run of it, or -1 */
+    int             restored;           /* it goes on from saved memory */
+
     hatch_state_t   state;              /* in copies: what the API shows */
 } vm_t;
 

@@ -17,6 +17,10 @@
 #define TABLE_WAITING  16
 
 
+/* As the id of a domain: nobody has looked yet whether it is the same one. */
+#define TABLE_NOT_LOOKED  (-2)
+
+
 typedef struct entry_s {
     struct entry_s  *next;          /* in the bucket */
     vm_t             vm;
@@ -25,8 +29,22 @@ typedef struct entry_s {
     uint64_t         epoch;
     uint64_t         booted;        /* wall ms: active since, 0: it is not */
     unsigned         waiting;       /* for the operation to end */
+
+    /* table_sleep.c; times are the zone's */
+    uint32_t         slot;          /* in the zone, unless slotless */
+    uint64_t         generation;    /* of the slot */
+    uint64_t         incarnation;   /* see hatch_zone.h */
+    uint64_t         booting;       /* the guest began to boot; 0: it is up */
+    uint64_t         used;          /* last use through the API */
+    uint64_t         requested;     /* last request that was ever seen */
+    uint64_t         idled;         /* it fell asleep by itself then, or 0 */
+    uint64_t         retry;         /* not put to sleep before; after errors */
+    unsigned         wanted;        /* wakes that wait for it */
+    int              domain_id;     /* as last observed */
+
     unsigned         busy:1;        /* an operation is under way */
     unsigned         slotless:1;    /* the zone was full */
+    unsigned         saving:1;      /* it can be cancelled */
 } entry_t;
 
 
@@ -62,5 +80,14 @@ int table_check_limits(const vm_t *vm, hatch_err_t *err);
 
 /* Writes an entry to the zone.  Locked. */
 void table_publish_entry(entry_t *e);
+
+/* CLOCK_MONOTONIC, `ms` from now: for pthread_cond_timedwait(). */
+struct timespec table_deadline(unsigned ms);
+
+/*
+ * What was last observed of a domain is about to replace e->vm: notices a
+ * guest that began anew.  Locked.
+ */
+void table_note_run(entry_t *e, const vm_t *vm, hatch_state_t state);
 
 #endif /* HATCH_AGENT_TABLE_PRIVATE_H_INCLUDED */

@@ -22,12 +22,13 @@ static struct {
     pthread_mutex_t         lock;
     virConnectPtr           conn;           /* NULL: not connected */
     int                     lifecycle;      /* callback id, or -1 */
+    int                     reboot;         /* the same */
     const virt_handlers_t  *handlers;
     char                    uri[256];
     virConnectPtr           idle[VIRT_IDLE];
     unsigned                n;              /* in idle */
     unsigned                epoch;          /* of the connections in idle */
-} virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1 };
+} virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1, .reboot = -1 };
 
 
 static void
@@ -115,10 +116,20 @@ virt_on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event,
 }
 
 
+static void
+virt_on_reboot(virConnectPtr conn, virDomainPtr domain, void *data)
+{
+    (void) conn;
+    (void) data;
+
+    virt.handlers->domain_rebooted(virDomainGetName(domain));
+}
+
+
 int
 virt_open(const char *uri, hatch_err_t *err)
 {
-    int            lifecycle;
+    int            lifecycle, reboot;
     virConnectPtr  conn;
 
     virt_close();
@@ -143,7 +154,13 @@ virt_open(const char *uri, hatch_err_t *err)
         return HATCH_ERR_LIBVIRT;
     }
 
+    /* without it, kept connections to a guest that reboots fail: no more */
+    reboot = virConnectDomainEventRegisterAny(
+                        conn, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
+                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_reboot), NULL, NULL);
+
     pthread_mutex_lock(&virt.lock);
+    virt.reboot = reboot;
     (void) snprintf(virt.uri, sizeof(virt.uri), "%s", uri);
     virt.conn = conn;
     virt.lifecycle = lifecycle;
@@ -156,17 +173,19 @@ virt_open(const char *uri, hatch_err_t *err)
 void
 virt_close(void)
 {
-    int            lifecycle;
+    int            lifecycle, reboot;
     unsigned       i, n;
     virConnectPtr  conn, idle[VIRT_IDLE];
 
     pthread_mutex_lock(&virt.lock);
     conn = virt.conn;
     lifecycle = virt.lifecycle;
+    reboot = virt.reboot;
     n = virt.n;
     memcpy(idle, virt.idle, sizeof(idle));
     virt.conn = NULL;
     virt.lifecycle = -1;
+    virt.reboot = -1;
     virt.n = 0;
     virt.epoch++;
     pthread_mutex_unlock(&virt.lock);
@@ -181,6 +200,11 @@ virt_close(void)
 
     (void) virConnectUnregisterCloseCallback(conn, virt_on_close);
     (void) virConnectDomainEventDeregisterAny(conn, lifecycle);
+
+    if (reboot != -1) {
+        (void) virConnectDomainEventDeregisterAny(conn, reboot);
+    }
+
     (void) virConnectClose(conn);
 }
 

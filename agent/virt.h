@@ -3,7 +3,7 @@
  *
  * One thread runs libvirt's default event loop for the whole life of the
  * agent.  Callbacks run in it; they only put work into the queue of the sync
- * thread and never call libvirt.
+ * thread, or mark a VM in the table, and never call libvirt.
  */
 
 #ifndef HATCH_AGENT_VIRT_H_INCLUDED
@@ -17,6 +17,7 @@
 /* What the event thread reports.  Called in that thread: be quick. */
 typedef struct {
     void (*domain_changed)(const char *name, int undefined);
+    void (*domain_rebooted)(const char *name);
     void (*connection_lost)(void);
 } virt_handlers_t;
 

@@ -46,6 +46,24 @@ vm_step_kill(const config_t *config)
 }
 
 
+int
+vm_look(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc;
+
+    vm_step(op, "looking up the VM");
+    rc = sync_vm(op->lease.conn, op->vm.id, err);
+
+    if (rc == 0 && table_get(op->vm.id, &op->vm) != 0) {
+        rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"",
+                           op->vm.id);
+    }
+
+    return rc;
+}
+
+
+/* A connection and the domain. */
 static int
 vm_open(vm_op_t *op, hatch_err_t *err)
 {
@@ -62,17 +80,10 @@ vm_open(vm_op_t *op, hatch_err_t *err)
     rc = virt_lease(&op->lease, err);
 
     if (rc == 0) {
-        rc = sync_vm(op->lease.conn, id, err);
-    }
-
-    if (rc == 0) {
         op->domain = virDomainLookupByName(op->lease.conn, id);
 
         if (op->domain == NULL) {
             rc = virt_error(err, "cannot look up the VM");
-
-        } else if (table_get(id, &op->vm) != 0) {
-            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
         }
     }
 
@@ -97,11 +108,31 @@ vm_begin_within(vm_op_t *op, const config_t *config, const char *id,
 
     rc = vm_open(op, err);
 
+    /* also where there is no domain: the table forgets the VM then */
+    if ((rc == 0 || rc == HATCH_ERR_NOT_FOUND) && !op->quick) {
+        rc = vm_look(op, err);
+
+        if (rc == 0 && op->domain == NULL) {
+            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
+        }
+    }
+
     if (rc != 0) {
         vm_drop(op);
     }
 
     return rc;
+}
+
+
+int
+vm_begin_quick(vm_op_t *op, const config_t *config, const char *id,
+    unsigned timeout, hatch_err_t *err)
+{
+    memset(op, 0, sizeof(*op));
+    op->quick = 1;
+
+    return vm_begin_within(op, config, id, 1, timeout, err);
 }
 
 

@@ -19,6 +19,7 @@ typedef struct {
     vm_t             vm;                /* as it was at the beginning */
     unsigned         forced:1;          /* vm_begin_force() pulled the plug */
     unsigned         deletes:1;         /* whatever state the VM is in */
+    unsigned         quick:1;           /* libvirt has not been asked */
 } vm_op_t;
 
 
@@ -29,6 +30,16 @@ typedef struct {
  */
 int vm_begin(vm_op_t *op, const config_t *config, const char *id,
     hatch_err_t *err);
+
+/*
+ * The same, without asking libvirt first: the VM as the table has it.  For
+ * those in a hurry; what libvirt then refuses tells that it was wrong.
+ */
+int vm_begin_quick(vm_op_t *op, const config_t *config, const char *id,
+    unsigned timeout, hatch_err_t *err);
+
+/* Asks libvirt after all: op->vm is then as it is. */
+int vm_look(vm_op_t *op, hatch_err_t *err);
 
 /*
  * The same for one that must not wait for an operation that hangs: it pulls
@@ -66,6 +77,12 @@ int vm_prepare_start(vm_op_t *op, hatch_err_t *err);
 
 /* Lets the guest run, if it is paused. */
 int vm_unpause(vm_op_t *op, hatch_err_t *err);
+
+/*
+ * Sets the guest's clock in a thread of its own: it stood while the guest
+ * did.  Needs the QEMU guest agent in the guest; without it, nothing happens.
+ */
+void vm_set_clock(const char *id);
 
 /*
  * Deletes a VM with all that belongs to it, in any state: domain, routes,

@@ -30,6 +30,7 @@ hatch_activity_layout_word(void)
         sizeof(hatch_activity_slot_t),
         offsetof(hatch_activity_slot_t, last_request),
         offsetof(hatch_activity_slot_t, requests),
+        offsetof(hatch_activity_slot_t, last_pass),
         HATCH_ACTIVITY_SLOTS_OFFSET,
         HATCH_ACTIVITY_VALUE_BITS
     };
@@ -136,24 +137,19 @@ hatch_activity_value(uint64_t word, uint64_t generation)
 }
 
 
-void
-hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
-    uint64_t generation, uint64_t now)
+static void
+hatch_activity_touch(uint64_t *word, uint64_t generation, uint64_t now,
+    uint64_t fresh)
 {
-    int        tries;
-    uint64_t  *word, old, last;
+    int       tries;
+    uint64_t  old, last;
 
-    if (slot >= activity->file.slots) {
-        return;
-    }
-
-    word = &activity->slots[slot].last_request;
     old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
 
     for (tries = 0; tries < HATCH_ACTIVITY_TRIES; tries++) {
         last = hatch_activity_value(old, generation);
 
-        if (last != 0 && now < last + HATCH_ACTIVITY_FRESH) {
+        if (last != 0 && (now <= last || now - last < fresh)) {
             return;
         }
 
@@ -164,6 +160,28 @@ hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
         {
             return;
         }
+    }
+}
+
+
+void
+hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation, uint64_t now, uint64_t fresh)
+{
+    if (slot < activity->file.slots) {
+        hatch_activity_touch(&activity->slots[slot].last_request, generation,
+                             now, fresh);
+    }
+}
+
+
+void
+hatch_activity_pass(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation, uint64_t now, uint64_t fresh)
+{
+    if (slot < activity->file.slots) {
+        hatch_activity_touch(&activity->slots[slot].last_pass, generation,
+                             now, fresh);
     }
 }
 
@@ -207,6 +225,21 @@ hatch_activity_last(const hatch_activity_t *activity, uint32_t slot,
 
     return hatch_activity_value(
                      __atomic_load_n(&activity->slots[slot].last_request,
+                                     __ATOMIC_SEQ_CST),
+                     generation);
+}
+
+
+uint64_t
+hatch_activity_last_pass(const hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation)
+{
+    if (slot >= activity->file.slots) {
+        return 0;
+    }
+
+    return hatch_activity_value(
+                     __atomic_load_n(&activity->slots[slot].last_pass,
                                      __ATOMIC_SEQ_CST),
                      generation);
 }

@@ -13,6 +13,11 @@
  * VM that comes last may hide one for the new VM; its reader then knows no
  * last request and counts idle time from the VM's last change of state, which
  * was just now.
+ *
+ * Two stamps.  `last_request` is use: idle time counts from it.  `last_pass` is
+ * a request that may not keep the VM awake (a monitor's, "hatch_wake off"); it
+ * only says that one is under way, so that the VM does not fall asleep under
+ * it.  Both take part in the handshake.
  */
 
 #ifndef HATCH_ACTIVITY_H_INCLUDED
@@ -24,11 +29,19 @@
 
 
 #define HATCH_ACTIVITY_MAGIC    0x4356544348435448ull   /* "HTCHCTVC" */
-#define HATCH_ACTIVITY_VERSION  1
+#define HATCH_ACTIVITY_VERSION  2
 #define HATCH_ACTIVITY_SUFFIX   ".activity"
 
-/* A request within this time of the last stamp need not stamp again, ms. */
+/*
+ * A request within this time of the last stamp need not stamp again, ms; for
+ * a VM that falls asleep sooner, a quarter of its idle time.
+ */
 #define HATCH_ACTIVITY_FRESH    100
+
+/*
+ * A request that passes has ended when it has not stamped for this long, ms.
+ */
+#define HATCH_ACTIVITY_PASS     300
 
 
 /* A word: 20 bits of generation above 44 bits of value (557 years in ms). */
@@ -39,7 +52,8 @@
 typedef struct {
     uint64_t  last_request;     /* word: CLOCK_BOOTTIME ms */
     uint64_t  requests;         /* word: requests proxied or held */
-    uint64_t  reserved[6];
+    uint64_t  last_pass;        /* word: CLOCK_BOOTTIME ms */
+    uint64_t  reserved[5];
 } hatch_activity_slot_t;
 
 _Static_assert(sizeof(hatch_activity_slot_t) == 64, "a cache line");
@@ -67,13 +81,27 @@ void hatch_activity_detach(hatch_activity_t *activity);
 /* 1 while the mapping is an activity file. */
 int hatch_activity_intact(const hatch_activity_t *activity);
 
+/* How old a stamp may be to stand for a new one; idle_timeout as in the zone. */
+static inline uint64_t
+hatch_activity_fresh(uint64_t idle_timeout)
+{
+    return idle_timeout != 0 && idle_timeout / 4 < HATCH_ACTIVITY_FRESH
+           ? idle_timeout / 4 : HATCH_ACTIVITY_FRESH;
+}
+
+
 /*
  * A worker: the VM of this generation in this slot was used now.  The store
  * is seq_cst: it is the module's half of the sleep handshake, and the caller
- * reads the VM's state after it.
+ * reads the VM's state after it.  Nothing is stored if the last stamp is
+ * younger than `fresh` ms.
  */
 void hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
-    uint64_t generation, uint64_t now);
+    uint64_t generation, uint64_t now, uint64_t fresh);
+
+/* The same for a request that passes. */
+void hatch_activity_pass(hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation, uint64_t now, uint64_t fresh);
 
 /* A worker: one more request for that VM. */
 void hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
@@ -82,6 +110,10 @@ void hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
 /* When the VM was last used, seq_cst; 0 if not since it has the slot. */
 uint64_t hatch_activity_last(const hatch_activity_t *activity, uint32_t slot,
     uint64_t generation);
+
+/* When a request last passed, seq_cst; 0 if none did. */
+uint64_t hatch_activity_last_pass(const hatch_activity_t *activity,
+    uint32_t slot, uint64_t generation);
 
 /* Requests for the VM since it has the slot. */
 uint64_t hatch_activity_requests(const hatch_activity_t *activity,

@@ -46,7 +46,7 @@
 
 
 #define HATCH_ZONE_MAGIC    0x454e4f5a48435448ull   /* "HTCHZONE" */
-#define HATCH_ZONE_VERSION  1
+#define HATCH_ZONE_VERSION  2
 
 #define HATCH_ZONE_PATH     "/run/hatch/zone"
 #define HATCH_ZONE_VMS      16384
@@ -66,6 +66,11 @@ typedef struct {
     uint64_t  generation;       /* of the slot; set by hatch_zone_put() */
     uint64_t  created;          /* wall clock, ms since 1970 */
     uint64_t  state_since;      /* when the state was published */
+    uint64_t  incarnation;      /* another one, another guest: after a boot,
+                                 * a reboot or a restore, connections made
+                                 * before are worth nothing */
+    uint64_t  used;             /* last use through the API; 0: none */
+    uint64_t  idle_timeout;     /* ms without use until it sleeps; 0: never */
     char      id[HATCH_ID_SIZE];
     char      name[HATCH_NAME_SIZE];    /* NUL-padded, may be empty */
     uint8_t   address[16];      /* network order; the first 4 for IPv4 */
@@ -117,8 +122,8 @@ _Static_assert(offsetof(hatch_zone_head_t, heartbeat) == 64, "beat offset");
 _Static_assert(offsetof(hatch_zone_head_t, counts_seq) == 128, "counts");
 _Static_assert(sizeof(hatch_zone_head_t) <= HATCH_ZONE_SLOTS_OFFSET, "head");
 _Static_assert(sizeof(hatch_zone_counts_t) % 8 == 0, "latched in words");
-_Static_assert(sizeof(hatch_zone_vm_t) == 144, "vm size");
-_Static_assert(sizeof(hatch_zone_slot_t) == 296, "slot size");
+_Static_assert(sizeof(hatch_zone_vm_t) == 168, "vm size");
+_Static_assert(sizeof(hatch_zone_slot_t) == 344, "slot size");
 
 
 /* An attached zone.  Not shared between threads without the caller's care. */

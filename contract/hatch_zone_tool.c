@@ -116,11 +116,18 @@ print_vm(const hatch_zone_t *zone, const hatch_activity_t *activity,
     print_string(address);
     printf(",\"vcpus\":%u,\"memory\":%" PRIu64, (unsigned) vm->vcpus,
            vm->memory);
+    printf(",\"incarnation\":%" PRIu64 ",\"idle_timeout_ms\":%" PRIu64 ",",
+           vm->incarnation, vm->idle_timeout);
+    print_age("used_age_ms", vm->used, now);
 
     if (activity->file.base != NULL) {
         putchar(',');
         print_age("last_request_age_ms",
                   hatch_activity_last(activity, slot, vm->generation), now);
+        putchar(',');
+        print_age("last_pass_age_ms",
+                  hatch_activity_last_pass(activity, slot, vm->generation),
+                  now);
         printf(",\"requests\":%" PRIu64,
                hatch_activity_requests(activity, slot, vm->generation));
     }

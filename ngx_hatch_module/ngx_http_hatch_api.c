@@ -101,7 +101,7 @@ ngx_http_hatch_api_dispatch(ngx_http_request_t *r)
     }
 
     return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND, "not_found",
-                                     "no such endpoint");
+                                     "no such endpoint", 1);
 }
 
 
@@ -171,7 +171,7 @@ ngx_http_hatch_api_one_route(ngx_http_request_t *r, ngx_str_t *id)
     if (id->len == 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
                                          "invalid_path",
-                                         "the path ends without a route id");
+                                         "the path ends without a route id", 1);
     }
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_DELETE))) {
@@ -282,7 +282,7 @@ ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_body_t *ctx)
 
     if (hatch_json_parse((char *) body.data, body.len, &object, &err) != 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_json", err.text);
+                                         "invalid_json", err.text, 1);
     }
 
     rc = ctx->create ? ngx_http_hatch_api_create(r, ctx->id, object)

@@ -71,7 +71,7 @@ ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm)
 
     if (ngx_http_hatch_api_list_args(r, &limit, after, &err) != NGX_OK) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_argument", err.text);
+                                         "invalid_argument", err.text, 1);
     }
 
     if (vm != NULL) {
@@ -207,12 +207,12 @@ ngx_http_hatch_api_find_vm(ngx_http_request_t *r, const char *vm)
     if (zone == NULL) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                          "zone_unavailable",
-                                         hmcf->zone.reason.text);
+                                         hmcf->zone.reason.text, 1);
     }
 
     if (*vm == '\0' || hatch_zone_find(zone, vm, &slot, &data) != 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
-                                         "vm_not_found", "no such VM");
+                                         "vm_not_found", "no such VM", 1);
     }
 
     return NGX_DECLINED;
@@ -283,7 +283,7 @@ ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
 
     if (hatch_json_check(body, ngx_http_hatch_create_fields, &err) != 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_field", err.text);
+                                         "invalid_field", err.text, 1);
     }
 
     label = hatch_json_string(body, "subdomain", NULL);
@@ -292,7 +292,7 @@ ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
         && ngx_http_hatch_api_check_label(label, &err) != NGX_OK)
     {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_field", err.text);
+                                         "invalid_field", err.text, 1);
     }
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
@@ -332,7 +332,7 @@ ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
 
     if (hatch_json_check(body, ngx_http_hatch_update_fields, &err) != 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_field", err.text);
+                                         "invalid_field", err.text, 1);
     }
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
@@ -433,7 +433,7 @@ ngx_http_hatch_api_answer(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
     {
         /* deleted since the request came in */
         return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
-                                         "vm_not_found", "no such VM");
+                                         "vm_not_found", "no such VM", 1);
     }
 
     if (ctx->write.rc != 0) {
@@ -479,26 +479,26 @@ ngx_http_hatch_api_store_error(ngx_http_request_t *r, int rc, const char *text)
 
     case HATCH_ERR_NOT_FOUND:
         return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
-                                         "route_not_found", text);
+                                         "route_not_found", text, 1);
 
     case HATCH_ERR_EXISTS:
         return ngx_http_hatch_send_error(r, NGX_HTTP_CONFLICT,
-                                         "subdomain_taken", text);
+                                         "subdomain_taken", text, 1);
 
     case HATCH_ERR_FULL:
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s", text);
         return ngx_http_hatch_send_error(r, NGX_HTTP_INSUFFICIENT_STORAGE,
-                                         "store_full", text);
+                                         "store_full", text, 1);
 
     case HATCH_ERR_BUSY:
     case HATCH_ERR_UNAVAILABLE:
         return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                         "store_unavailable", text);
+                                         "store_unavailable", text, 1);
 
     default:
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s", text);
         return ngx_http_hatch_send_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                         "store_failed", text);
+                                         "store_failed", text, 1);
     }
 }
 

@@ -24,11 +24,18 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
      *
      *     hmcf->zone.path, hmcf->zone.vms and the rest of it = 0
      *     hmcf->store.dir, hmcf->store.size and the rest of it = 0
+     *     hmcf->wake.path and the rest of it, but what is below, = 0
+     *     hmcf->busy.timer and the rest of it = 0
      *     hmcf->use = 0
      */
 
     hmcf->zone.pid = NGX_INVALID_PID;
     hmcf->store.zone = &hmcf->zone;
+    hmcf->busy.zone = &hmcf->zone;
+    hmcf->busy.pid = NGX_INVALID_PID;
+    hmcf->wake.pid = NGX_INVALID_PID;
+    hmcf->wake.max_held = NGX_CONF_UNSET_UINT;
+    hmcf->wake.max_held_per_vm = NGX_CONF_UNSET_UINT;
 
     return hmcf;
 }
@@ -59,6 +66,19 @@ ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf)
     if (hmcf->store.size == 0) {
         hmcf->store.size = HATCH_STORE_SIZE;
     }
+
+    if (hmcf->wake.path.data == NULL) {
+        ngx_str_set(&hmcf->wake.path, HATCH_WAKE_PATH);
+    }
+
+    ngx_conf_init_uint_value(hmcf->wake.max_held, NGX_HTTP_HATCH_MAX_HELD);
+    ngx_conf_init_uint_value(hmcf->wake.max_held_per_vm,
+                             NGX_HTTP_HATCH_MAX_HELD_PER_VM);
+
+    hmcf->wake.sockaddr.sun_family = AF_UNIX;
+    (void) ngx_cpystrn((u_char *) hmcf->wake.sockaddr.sun_path,
+                       hmcf->wake.path.data,
+                       sizeof(hmcf->wake.sockaddr.sun_path));
 
     if (ngx_conf_full_name(cf->cycle, &hz->path, 0) != NGX_OK
         || ngx_conf_full_name(cf->cycle, &hmcf->store.dir, 0) != NGX_OK)
@@ -122,9 +142,12 @@ ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     hlcf->base_domain = { 0, NULL };
+     *     hlcf->wake = NULL;
      */
 
     hlcf->api = NGX_CONF_UNSET;
+    hlcf->wake_timeout = NGX_CONF_UNSET_MSEC;
+    hlcf->asleep_status = NGX_CONF_UNSET_UINT;
 
     return hlcf;
 }
@@ -143,6 +166,14 @@ ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->api, prev->api, 0);
     ngx_conf_merge_str_value(conf->base_domain, prev->base_domain, "");
+
+    if (conf->wake == NULL) {
+        conf->wake = prev->wake;
+    }
+
+    ngx_conf_merge_msec_value(conf->wake_timeout, prev->wake_timeout, 60000);
+    ngx_conf_merge_uint_value(conf->asleep_status, prev->asleep_status,
+                              NGX_HTTP_SERVICE_UNAVAILABLE);
 
     return NGX_CONF_OK;
 }
@@ -345,4 +376,116 @@ invalid:
                        "between them", domain);
 
     return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_main_conf_t *hmcf = conf;
+
+    off_t        n;
+    ngx_str_t   *value, path;
+    ngx_uint_t   i, *limit;
+    const char  *name;
+
+    if (hmcf->wake.path.data != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strncmp(value[1].data, "unix:/", 6) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid address \"%V\" of \"hatch_agent\", it "
+                           "must be \"unix:\" and an absolute path",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    path.data = value[1].data + sizeof("unix:") - 1;
+    path.len = value[1].len - (sizeof("unix:") - 1);
+
+    if (path.len >= sizeof(hmcf->wake.sockaddr.sun_path)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the path \"%V\" of \"hatch_agent\" is longer "
+                           "than %uz bytes", &path,
+                           sizeof(hmcf->wake.sockaddr.sun_path) - 1);
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "max_held_per_vm=", 16) == 0) {
+            name = "max_held_per_vm=";
+            limit = &hmcf->wake.max_held_per_vm;
+
+        } else {
+            name = "max_held=";
+            limit = &hmcf->wake.max_held;
+        }
+
+        n = ngx_http_hatch_parameter(&value[i], name, 1, 1000000);
+
+        if (n == NGX_ERROR || *limit != NGX_CONF_UNSET_UINT) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of \"hatch_agent\", "
+                               "it must be \"max_held=\" or "
+                               "\"max_held_per_vm=\", once, and 1 to 1000000",
+                               &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        *limit = (ngx_uint_t) n;
+    }
+
+    hmcf->wake.path = path;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_hatch_wake(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char                       *rv;
+    ngx_str_t                  *value;
+    ngx_http_hatch_loc_conf_t  *hlcf = conf;
+
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    value = cf->args->elts;
+
+    if (hlcf->wake->lengths == NULL
+        && ngx_strcmp(value[1].data, "on") != 0
+        && ngx_strcmp(value[1].data, "off") != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" of \"hatch_wake\", it must "
+                           "be \"on\", \"off\" or have a variable", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* nginx's own check of a range, for what is a time. */
+
+char *
+ngx_http_hatch_check_timeout(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *msec = data;
+
+    if (*msec == 0 || *msec > HATCH_WAKE_TIMEOUT_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"hatch_wake_timeout\" must be 1ms to 1h");
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }

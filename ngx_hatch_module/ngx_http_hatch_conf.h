@@ -9,6 +9,12 @@
 #include "ngx_http_hatch_module.h"
 
 
+/* Requests that one worker holds, in all and for one VM. */
+
+#define NGX_HTTP_HATCH_MAX_HELD         8192
+#define NGX_HTTP_HATCH_MAX_HELD_PER_VM  2048
+
+
 void *ngx_http_hatch_create_main_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf);
 void *ngx_http_hatch_create_loc_conf(ngx_conf_t *cf);
@@ -20,6 +26,9 @@ char *ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_wake(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_check_timeout(ngx_conf_t *cf, void *post, void *data);
 
 
 #endif /* _NGX_HTTP_HATCH_CONF_H_INCLUDED_ */

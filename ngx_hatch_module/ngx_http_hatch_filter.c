@@ -17,6 +17,7 @@
 static ngx_int_t ngx_http_hatch_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
+static ngx_int_t ngx_http_hatch_server_timing(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_shape(ngx_http_request_t *r, ngx_str_t *body);
 static void ngx_http_hatch_shape_api(ngx_http_request_t *r, const char **code,
     const char **text);
@@ -46,6 +47,10 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
     ngx_str_t              body;
     ngx_http_hatch_ctx_t  *ctx;
 
+    if (r == r->main && ngx_http_hatch_server_timing(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     /* err_status: it is nginx's page, not an answer of ours or of a guest */
 
     if (r->err_status < NGX_HTTP_BAD_REQUEST || r->error_page
@@ -64,9 +69,13 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
-    ctx = ngx_http_hatch_create_ctx(r);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
     if (ctx == NULL) {
-        return NGX_ERROR;
+        ctx = ngx_http_hatch_create_ctx(r);
+        if (ctx == NULL) {
+            return NGX_ERROR;
+        }
     }
 
     ctx->body = body;
@@ -92,6 +101,37 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
     }
 
     return ngx_http_next_header_filter(r);
+}
+
+
+/* On an answer that waited for its VM: how it was woken, how long it took. */
+
+static ngx_int_t
+ngx_http_hatch_server_timing(ngx_http_request_t *r)
+{
+    u_char                *p;
+    size_t                 len;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    ctx = ngx_http_hatch_get_ctx(r);
+
+    if (ctx == NULL || ctx->wake_kind == HATCH_WAKE_KIND_NONE) {
+        return NGX_OK;
+    }
+
+    len = sizeof("hatch-wake;desc=\"restore\";dur=.0") - 1 + NGX_INT_T_LEN;
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = ngx_sprintf(p, "hatch-wake;desc=\"%s\";dur=%ui.%ui",
+                      hatch_wake_kind_name(ctx->wake_kind),
+                      ctx->wake_time / 1000, ctx->wake_time / 100 % 10)
+          - p;
+
+    return ngx_http_hatch_add_header(r, "Server-Timing", p, len);
 }
 
 

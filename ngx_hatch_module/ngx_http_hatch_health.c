@@ -42,12 +42,12 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
     if (zone == NULL) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                          "zone_unavailable",
-                                         hmcf->zone.reason.text);
+                                         hmcf->zone.reason.text, 1);
     }
 
     if (ngx_http_hatch_count_routes(hmcf, &routes, &err) != NGX_OK) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                         "store_unavailable", err.text);
+                                         "store_unavailable", err.text, 1);
     }
 
     body.data = ngx_pnalloc(r->pool, sizeof(NGX_HTTP_HATCH_HEALTHZ)

@@ -13,8 +13,22 @@ static ngx_int_t ngx_http_hatch_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_add_handler(ngx_conf_t *cf,
     ngx_http_handler_pt handler);
 static char *ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf);
+static ngx_int_t ngx_http_hatch_add_cleanup(ngx_cycle_t *cycle,
+    ngx_pool_cleanup_pt handler, void *data);
 static ngx_int_t ngx_http_hatch_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_hatch_init_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_post_t  ngx_http_hatch_timeout_post = {
+    ngx_http_hatch_check_timeout
+};
+
+
+static ngx_conf_enum_t  ngx_http_hatch_asleep_statuses[] = {
+    { ngx_string("503"), NGX_HTTP_SERVICE_UNAVAILABLE },
+    { ngx_string("200"), NGX_HTTP_OK },
+    { ngx_null_string, 0 }
+};
 
 
 static ngx_command_t  ngx_http_hatch_commands[] = {
@@ -82,6 +96,59 @@ static ngx_command_t  ngx_http_hatch_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
+
+    /*
+     * hatch_agent unix:PATH [max_held=NUMBER] [max_held_per_vm=NUMBER];
+     *
+     * The agent's wake socket.  Default unix:/run/hatch/wake.sock.  A worker
+     * holds at most max_held requests (1..1000000, default 8192) for VMs that
+     * are being woken, and max_held_per_vm (default 2048) for one; more are
+     * 503.
+     */
+    { ngx_string("hatch_agent"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE123,
+      ngx_http_hatch_agent,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_wake on|off|$variable;
+     *
+     * May a request wake a VM and keep it awake?  Default on.  A variable's
+     * value is off if it is empty, "0" or "off".
+     */
+    { ngx_string("hatch_wake"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_hatch_wake,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_hatch_loc_conf_t, wake),
+      NULL },
+
+    /*
+     * hatch_wake_timeout TIME;
+     *
+     * How long a request is held for its VM.  1ms to 1h, default 60s.
+     */
+    { ngx_string("hatch_wake_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_hatch_loc_conf_t, wake_timeout),
+      &ngx_http_hatch_timeout_post },
+
+    /*
+     * hatch_asleep_status 503|200;
+     *
+     * The status of the answer to a request that may not wake a VM which is
+     * not running.  Default 503.
+     */
+    { ngx_string("hatch_asleep_status"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_hatch_loc_conf_t, asleep_status),
+      &ngx_http_hatch_asleep_statuses },
 
     /*
      * upstream NAME { hatch; }
@@ -250,6 +317,24 @@ ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf)
 
 
 static ngx_int_t
+ngx_http_hatch_add_cleanup(ngx_cycle_t *cycle, ngx_pool_cleanup_pt handler,
+    void *data)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = handler;
+    cln->data = data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_http_hatch_init_module(ngx_cycle_t *cycle)
 {
     ngx_http_hatch_main_conf_t  *hmcf;
@@ -260,6 +345,15 @@ ngx_http_hatch_init_module(ngx_cycle_t *cycle)
 
     if (hmcf == NULL || ngx_test_config) {
         return NGX_OK;
+    }
+
+    if (ngx_http_hatch_add_cleanup(cycle, ngx_hatch_wake_cleanup, &hmcf->wake)
+        != NGX_OK
+        || ngx_http_hatch_add_cleanup(cycle, ngx_hatch_busy_cleanup,
+                                      &hmcf->busy)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (hmcf->use & NGX_HTTP_HATCH_USE_ZONE) {
@@ -294,6 +388,10 @@ ngx_http_hatch_init_process(ngx_cycle_t *cycle)
 
     if (hmcf->use & NGX_HTTP_HATCH_USE_STORE) {
         (void) ngx_hatch_store_get(&hmcf->store);
+    }
+
+    if (hmcf->use & NGX_HTTP_HATCH_USE_ROUTE) {
+        ngx_hatch_wake_init_process(&hmcf->wake);
     }
 
     return NGX_OK;

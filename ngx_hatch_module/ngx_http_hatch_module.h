@@ -7,7 +7,9 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_hatch_busy.h"
 #include "ngx_hatch_store.h"
+#include "ngx_hatch_wake.h"
 #include "ngx_hatch_zone.h"
 
 
@@ -23,6 +25,8 @@
 typedef struct {
     ngx_hatch_zone_t         zone;
     ngx_hatch_store_t        store;
+    ngx_hatch_wake_t         wake;          /* hatch_agent */
+    ngx_hatch_busy_t         busy;
     ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
 } ngx_http_hatch_main_conf_t;
 
@@ -30,6 +34,9 @@ typedef struct {
 typedef struct {
     ngx_flag_t               api;           /* hatch_api */
     ngx_str_t                base_domain;   /* hatch_route, lower case */
+    ngx_http_complex_value_t  *wake;        /* hatch_wake; NULL: on */
+    ngx_msec_t               wake_timeout;
+    ngx_uint_t               asleep_status; /* 503 or 200 */
 } ngx_http_hatch_loc_conf_t;
 
 
@@ -44,11 +51,25 @@ typedef struct {
     socklen_t                socklen;
     ngx_str_t                peer_name;     /* "address:port", for logs */
 
+    ngx_http_request_t      *request;
+    ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
+    ngx_hatch_waiter_t       waiter;        /* while it is held */
+    ngx_msec_t               deadline;      /* of being held */
+    uint64_t                 held;          /* since then, us; 0: it was not */
+    ngx_uint_t               wake_kind;     /* hatch_wake_kind_t */
+    ngx_uint_t               wake_time;     /* us */
+    ngx_uint_t               retry_after;   /* s; 0: the usual */
+
     /* the shaped answer that takes the place of nginx's error page */
     ngx_str_t                body;
 
     unsigned                 resolved:1;    /* route is filled in */
     unsigned                 ready:1;       /* sockaddr is, too */
+    unsigned                 counted:1;     /* in the VM's requests */
+    unsigned                 entitled:1;    /* it may wake the VM */
+    unsigned                 ungated:1;     /* nobody to ask if it is ready */
+    unsigned                 answered:1;    /* waiter has a result */
+    unsigned                 served:1;      /* the agent says it is ready */
 } ngx_http_hatch_ctx_t;
 
 
@@ -69,6 +90,28 @@ ngx_http_hatch_ctx_t *ngx_http_hatch_create_ctx(ngx_http_request_t *r);
 
 /* The request's context, or NULL if hatch_route did not run for it. */
 ngx_http_hatch_ctx_t *ngx_http_hatch_get_ctx(ngx_http_request_t *r);
+
+/*
+ * Holds the request until its VM can be used.  NGX_DECLINED: it need not
+ * wait; otherwise what the handler returns.
+ */
+ngx_int_t ngx_http_hatch_wake_hold(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx, hatch_state_t state);
+
+/* What came of holding it: NGX_DECLINED to look at the VM again. */
+ngx_int_t ngx_http_hatch_wake_result(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
+
+/* May this request wake a VM, says "hatch_wake"? */
+ngx_int_t ngx_http_hatch_wake_allowed(ngx_http_request_t *r,
+    ngx_uint_t *allowed);
+
+/*
+ * Answers a routed request with JSON, unless there is an error_page for the
+ * status.
+ */
+ngx_int_t ngx_http_hatch_route_refuse(ngx_http_request_t *r,
+    ngx_int_t status, const char *code, const char *text);
 
 /* PRECONTENT phase: "hatch_api" and "hatch_route". */
 ngx_int_t ngx_http_hatch_api_handler(ngx_http_request_t *r);

@@ -126,6 +126,14 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 {
     ngx_http_hatch_ctx_t *ctx = data;
 
+    /* also of another try, after the first has ended */
+
+    if (!ctx->busy.active) {
+        ngx_hatch_busy_begin(&ngx_http_hatch_main_conf(ctx->request)->busy,
+                             &ctx->busy, ctx->slot, &ctx->vm,
+                             ctx->busy.pass);
+    }
+
     pc->sockaddr = &ctx->sockaddr.sockaddr;
     pc->socklen = ctx->socklen;
     pc->name = &ctx->peer_name;
@@ -141,6 +149,13 @@ static void
 ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state)
 {
+    ngx_http_hatch_ctx_t *ctx = data;
+
+    /* what nginx still has to send needs no VM */
+
+    ngx_hatch_busy_end(&ngx_http_hatch_main_conf(ctx->request)->busy,
+                       &ctx->busy);
+
     /* nginx counts a stale kept connection as a try of its own */
 
     if (pc->tries) {

@@ -55,8 +55,9 @@ ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
 
 ngx_int_t
 ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
-    const char *code, const char *text)
+    const char *code, const char *text, ngx_uint_t retry)
 {
+    u_char    *p;
     ngx_str_t  body;
 
     if (ngx_http_hatch_error_body(r->pool, &body, code, (u_char *) text,
@@ -66,12 +67,18 @@ ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if ((status == NGX_HTTP_SERVICE_UNAVAILABLE
-         || status == NGX_HTTP_GATEWAY_TIME_OUT)
-        && ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1)
-           != NGX_OK)
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+        || status == NGX_HTTP_GATEWAY_TIME_OUT)
     {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+
+        if (p == NULL
+            || ngx_http_hatch_add_header(r, "Retry-After", p,
+                                         ngx_sprintf(p, "%ui", retry) - p)
+               != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     return ngx_http_hatch_send_json(r, status, &body);
@@ -92,7 +99,7 @@ ngx_http_hatch_send_error_f(ngx_http_request_t *r, ngx_uint_t status,
 
     *last = '\0';
 
-    return ngx_http_hatch_send_error(r, status, code, (char *) text);
+    return ngx_http_hatch_send_error(r, status, code, (char *) text, 1);
 }
 
 

@@ -19,10 +19,10 @@ ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
 
 /*
  * Sends {"error":text,"code":code}; the text is escaped here.  A 503 and a
- * 504 get Retry-After: 1.
+ * 504 get Retry-After with that many seconds.
  */
 ngx_int_t ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
-    const char *code, const char *text);
+    const char *code, const char *text, ngx_uint_t retry);
 
 /* The same with a printf-like text (ngx_snprintf). */
 ngx_int_t ngx_http_hatch_send_error_f(ngx_http_request_t *r,

@@ -25,8 +25,8 @@ static ngx_int_t ngx_http_hatch_route_vm(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
 static ngx_int_t ngx_http_hatch_route_peer(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
-static ngx_int_t ngx_http_hatch_route_refuse(ngx_http_request_t *r,
-    ngx_int_t status, const char *code, const char *text);
+static ngx_int_t ngx_http_hatch_route_asleep(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx, hatch_state_t state);
 static ngx_uint_t ngx_http_hatch_route_error_page(ngx_http_request_t *r,
     ngx_int_t status);
 static void ngx_http_hatch_ctx_cleanup(void *data);
@@ -52,9 +52,20 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    ctx = ngx_http_hatch_create_ctx(r);
+    /* it was held, and goes on */
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
     if (ctx == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        ctx = ngx_http_hatch_create_ctx(r);
+        if (ctx == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    rc = ngx_http_hatch_wake_result(r, ctx);
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     if (ngx_http_hatch_route_label(r, &label) != NGX_OK) {
@@ -163,18 +174,14 @@ ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 static ngx_int_t
 ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 {
-    u_char                      *p, text[64];
-    uint32_t                     slot;
     ngx_int_t                    rc;
-    ngx_uint_t                   tries;
+    ngx_uint_t                   tries, allowed;
     hatch_zone_t                *zone;
     hatch_state_t                state;
     hatch_zone_vm_t              now;
-    hatch_activity_t            *activity;
     ngx_http_hatch_main_conf_t  *hmcf;
 
     hmcf = ngx_http_hatch_main_conf(r);
-    activity = &hmcf->zone.activity;
 
     zone = ngx_hatch_zone_get(&hmcf->zone);
     if (zone == NULL) {
@@ -183,9 +190,13 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                                            "the state of the VM is not known");
     }
 
+    if (ngx_http_hatch_wake_allowed(r, &allowed) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     for (tries = 0; tries < NGX_HTTP_HATCH_TRIES; tries++) {
 
-        rc = hatch_zone_find(zone, ctx->route.vm, &slot, &ctx->vm);
+        rc = hatch_zone_find(zone, ctx->route.vm, &ctx->slot, &ctx->vm);
 
         if (rc == HATCH_ERR_NOT_FOUND) {
             return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
@@ -197,30 +208,45 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
             continue;
         }
 
-        hatch_activity_stamp(activity, slot, ctx->vm.generation,
-                             hatch_clock_ms());
+        /* one that may not wake it must not stamp it while it sleeps */
 
-        state = hatch_zone_state(zone, slot);
+        state = hatch_zone_state(zone, ctx->slot);
 
-        if (hatch_zone_read(zone, slot, &now) != 0
+        if (allowed && (ctx->route.auto_wake
+                        || state == HATCH_STATE_RUNNING))
+        {
+            ctx->entitled = 1;
+        }
+
+        if (ctx->entitled || state == HATCH_STATE_RUNNING) {
+            ngx_hatch_busy_begin(&hmcf->busy, &ctx->busy, ctx->slot, &ctx->vm,
+                                 !allowed);
+
+            state = hatch_zone_state(zone, ctx->slot);
+        }
+
+        /* after the state: a guest that runs has its incarnation */
+
+        if (hatch_zone_read(zone, ctx->slot, &now) != 0
             || now.generation != ctx->vm.generation)
         {
             continue;
         }
 
-        ctx->slot = slot;
-        hatch_activity_count(activity, slot, ctx->vm.generation);
+        ctx->vm = now;
 
-        if (state == HATCH_STATE_RUNNING) {
-            return NGX_DECLINED;
+        if (!ctx->counted) {
+            ctx->counted = 1;
+            hatch_activity_count(&hmcf->zone.activity, ctx->slot,
+                                 ctx->vm.generation);
         }
 
-        p = ngx_snprintf(text, sizeof(text) - 1, "the VM is %s",
-                         hatch_state_name(state));
-        *p = '\0';
+        if (!ctx->entitled) {
+            return state == HATCH_STATE_RUNNING
+                   ? NGX_DECLINED : ngx_http_hatch_route_asleep(r, ctx, state);
+        }
 
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                           "vm_not_running", (char *) text);
+        return ngx_http_hatch_wake_hold(r, ctx, state);
     }
 
     return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -229,16 +255,81 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 }
 
 
+/* The VM is not up, and this request may not change that. */
+
+static ngx_int_t
+ngx_http_hatch_route_asleep(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
+    hatch_state_t state)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                   body;
+    ngx_uint_t                  status;
+    const char                 *name;
+    ngx_http_hatch_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_hatch_loc_conf(r);
+    status = hlcf->asleep_status;
+    name = hatch_state_name(state);
+
+    ngx_hatch_busy_end(&ngx_http_hatch_main_conf(r)->busy, &ctx->busy);
+
+    if (ngx_http_hatch_route_error_page(r, status)) {
+        return status;
+    }
+
+    body.len = sizeof("{\"error\":\"the VM is \",\"code\":\"vm_not_running\","
+                      "\"state\":\"\"}") - 1
+               + 2 * ngx_strlen(name);
+
+    body.data = ngx_pnalloc(r->pool, body.len);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.len = (status < NGX_HTTP_BAD_REQUEST
+                ? ngx_sprintf(body.data, "{\"state\":\"%s\"}", name)
+                : ngx_sprintf(body.data, "{\"error\":\"the VM is %s\","
+                              "\"code\":\"vm_not_running\",\"state\":\"%s\"}",
+                              name, name))
+               - body.data;
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc == NGX_OK && status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+        rc = ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_hatch_send_json(r, status, &body);
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
+}
+
+
 static ngx_int_t
 ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 {
-    u_char  *p;
+    u_char    *p;
+    uint64_t   incarnation;
 
     ngx_memzero(&ctx->sockaddr, sizeof(ngx_sockaddr_t));
 
     if (ctx->vm.family == 4) {
         ctx->sockaddr.sockaddr_in.sin_family = AF_INET;
         ngx_memcpy(&ctx->sockaddr.sockaddr_in.sin_addr, ctx->vm.address, 4);
+
+        /*
+         * "keepalive" compares all of the address, connect() does not look
+         * at this part: a connection to the guest that was here before is
+         * never found
+         */
+
+        incarnation = ctx->vm.incarnation ^ ctx->vm.generation << 44;
+        ngx_memcpy(ctx->sockaddr.sockaddr_in.sin_zero, &incarnation,
+                   sizeof(ctx->sockaddr.sockaddr_in.sin_zero));
         ctx->socklen = sizeof(struct sockaddr_in);
 
 #if (NGX_HAVE_INET6)
@@ -271,15 +362,18 @@ ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 }
 
 
-/*
- * Answers with JSON, unless the configuration has an error_page for it.
- */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_hatch_route_refuse(ngx_http_request_t *r, ngx_int_t status,
     const char *code, const char *text)
 {
-    ngx_int_t  rc;
+    ngx_int_t              rc;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
+    if (ctx) {
+        ngx_hatch_busy_end(&ngx_http_hatch_main_conf(r)->busy, &ctx->busy);
+    }
 
     if (ngx_http_hatch_route_error_page(r, status)) {
         return status;
@@ -288,7 +382,9 @@ ngx_http_hatch_route_refuse(ngx_http_request_t *r, ngx_int_t status,
     rc = ngx_http_discard_request_body(r);
 
     if (rc == NGX_OK) {
-        rc = ngx_http_hatch_send_error(r, status, code, text);
+        rc = ngx_http_hatch_send_error(r, status, code, text,
+                                       ctx && ctx->retry_after
+                                       ? ctx->retry_after : 1);
     }
 
     ngx_http_finalize_request(r, rc);
@@ -337,8 +433,9 @@ ngx_http_hatch_create_ctx(ngx_http_request_t *r)
 
     ctx = cln->data;
     ngx_memzero(ctx, sizeof(ngx_http_hatch_ctx_t));
+    ctx->request = r;
 
-    /* nothing to clean: the handler marks the entry as ours, see below */
+    /* also marks the entry as ours, see below */
     cln->handler = ngx_http_hatch_ctx_cleanup;
 
     ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
@@ -347,10 +444,19 @@ ngx_http_hatch_create_ctx(ngx_http_request_t *r)
 }
 
 
+/* The request ends, however it does. */
+
 static void
 ngx_http_hatch_ctx_cleanup(void *data)
 {
-    return;
+    ngx_http_hatch_ctx_t *ctx = data;
+
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_hatch_main_conf(ctx->request);
+
+    ngx_hatch_wake_forget(&hmcf->wake, &ctx->waiter);
+    ngx_hatch_busy_end(&hmcf->busy, &ctx->busy);
 }
 
 

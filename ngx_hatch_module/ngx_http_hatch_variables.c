@@ -3,11 +3,16 @@
  * $hatch_vm_id      the VM that a request was for, or empty
  * $hatch_route_id   its route
  * $hatch_wake       how the VM was woken for it: resume, restore, boot, empty
- * $hatch_wake_time  how long that took, in seconds with milliseconds, or empty
+ * $hatch_wake_time  how long it was held for that, in seconds with
+ *                   milliseconds, or empty
  */
 
 
 #include "ngx_http_hatch_module.h"
+
+
+#define NGX_HTTP_HATCH_WAKE       0
+#define NGX_HTTP_HATCH_WAKE_TIME  1
 
 
 static ngx_int_t ngx_http_hatch_id_variable(ngx_http_request_t *r,
@@ -25,10 +30,10 @@ static ngx_http_variable_t  ngx_http_hatch_vars[] = {
       offsetof(ngx_http_hatch_ctx_t, route.id), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("hatch_wake"), NULL, ngx_http_hatch_wake_variable,
-      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      NGX_HTTP_HATCH_WAKE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("hatch_wake_time"), NULL, ngx_http_hatch_wake_variable,
-      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      NGX_HTTP_HATCH_WAKE_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -78,17 +83,40 @@ ngx_http_hatch_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 }
 
 
-/* Nothing is woken yet: hatch_route refuses a VM that is not running. */
-
 static ngx_int_t
 ngx_http_hatch_wake_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    u_char                *p;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    ctx = ngx_http_hatch_get_ctx(r);
+
     v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
-    v->len = 0;
-    v->data = (u_char *) "";
+
+    if (ctx == NULL || ctx->wake_kind == HATCH_WAKE_KIND_NONE) {
+        v->len = 0;
+        v->data = (u_char *) "";
+        return NGX_OK;
+    }
+
+    if (data == NGX_HTTP_HATCH_WAKE) {
+        v->data = (u_char *) hatch_wake_kind_name(ctx->wake_kind);
+        v->len = ngx_strlen(v->data);
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->data = p;
+    v->len = ngx_sprintf(p, "%ui.%03ui", ctx->wake_time / 1000000,
+                         ctx->wake_time / 1000 % 1000)
+             - p;
 
     return NGX_OK;
 }

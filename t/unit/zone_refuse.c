@@ -145,18 +145,22 @@ test_activity(void)
            "too few slots");
     is_int(hatch_activity_attach(&reader, path, 16, &err), 0, "attach");
 
-    hatch_activity_stamp(&owner, 3, 7, 5000);
+    hatch_activity_stamp(&owner, 3, 7, 5000,
+                         HATCH_ACTIVITY_FRESH);
     is_int(hatch_activity_last(&reader, 3, 7), 5000, "a stamp");
     is_int(hatch_activity_last(&reader, 3, 8), 0, "of no other generation");
     is_int(hatch_activity_last(&reader, 2, 7), 0, "of no other slot");
 
-    hatch_activity_stamp(&owner, 3, 7, 5000 + HATCH_ACTIVITY_FRESH - 1);
+    hatch_activity_stamp(&owner, 3, 7, 5000 + HATCH_ACTIVITY_FRESH - 1,
+                         HATCH_ACTIVITY_FRESH);
     is_int(hatch_activity_last(&reader, 3, 7), 5000, "a fresh one stays");
-    hatch_activity_stamp(&owner, 3, 7, 5000 + HATCH_ACTIVITY_FRESH);
+    hatch_activity_stamp(&owner, 3, 7, 5000 + HATCH_ACTIVITY_FRESH,
+                         HATCH_ACTIVITY_FRESH);
     is_int(hatch_activity_last(&reader, 3, 7), 5000 + HATCH_ACTIVITY_FRESH,
            "an old one is renewed");
 
-    hatch_activity_stamp(&owner, 3, 8, 5001);
+    hatch_activity_stamp(&owner, 3, 8, 5001,
+                         HATCH_ACTIVITY_FRESH);
     is_int(hatch_activity_last(&reader, 3, 8), 5001, "the next VM's stamp");
     is_int(hatch_activity_last(&reader, 3, 7), 0, "replaces the one before");
 
@@ -167,7 +171,8 @@ test_activity(void)
     is_int(hatch_activity_requests(&reader, 3, (1ull << 40) + 9), 1,
            "begins anew with the next VM");
 
-    hatch_activity_stamp(&owner, 16, 1, 1);
+    hatch_activity_stamp(&owner, 16, 1, 1,
+                         HATCH_ACTIVITY_FRESH);
     hatch_activity_count(&owner, 16, 1);
     is_int(hatch_activity_last(&owner, 16, 1), 0, "out of range");
 

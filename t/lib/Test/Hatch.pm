@@ -287,6 +287,7 @@ sub start_agent {
     $agent = spawn("$dir/logs/agent.log", "$build/hatch-agent",
                    '--connect', $connect, '--zone', "$dir/run/zone",
                    '--socket', "$dir/run/agent.sock",
+                   '--wake-socket', "$dir/run/wake.sock",
                    '--state-dir', "$dir/state", '--image-dir', "$dir/images",
                    @{ $opt{args} // [] });
 
@@ -351,6 +352,7 @@ http {
     scgi_temp_path $dir/scgi;
     hatch_zone $dir/run/zone;
     hatch_route_store $dir/routes size=64m;
+    hatch_agent unix:$dir/run/wake.sock;
     upstream vms {
         hatch;
         keepalive 32;

@@ -1,0 +1,427 @@
+#define _GNU_SOURCE
+
+#include "table_sleep.h"
+#include "activity.h"
+#include "table_private.h"
+
+#include "hatch_activity.h"
+#include "hatch_clock.h"
+
+#include <errno.h>
+#include <string.h>
+
+
+/* --- which guest it is --- */
+
+static void
+table_anew(entry_t *e, int booted)
+{
+    uint64_t  now = hatch_clock_ms();
+
+    e->incarnation = now > e->incarnation ? now : e->incarnation + 1;
+    e->booting = booted ? now : 0;
+}
+
+
+/* What the agent before this one knew, from the zone. */
+static void
+table_adopt(entry_t *e)
+{
+    uint32_t         slot;
+    uint64_t         age;
+    hatch_zone_vm_t  vm;
+
+    if (e->used == 0
+        && hatch_zone_find(&table.writer.zone, e->vm.id, &slot, &vm) == 0)
+    {
+        e->used = vm.used;
+        e->incarnation = vm.incarnation > e->incarnation ? vm.incarnation
+                                                         : e->incarnation;
+    }
+
+    /* it may have rebooted meanwhile, but most likely it is up */
+    table_anew(e, 0);
+    age = hatch_clock_wall_ms() - e->booted;
+
+    if (e->booted != 0 && age < TABLE_BOOT_TIME) {
+        e->booting = hatch_clock_ms() - age;
+    }
+}
+
+
+void
+table_note_run(entry_t *e, const vm_t *vm, hatch_state_t state)
+{
+    if (e->domain_id == TABLE_NOT_LOOKED) {
+        table_adopt(e);
+
+    } else if (vm->domain_id != -1 && vm->domain_id != e->domain_id) {
+        table_anew(e, !vm->restored);
+    }
+
+    e->domain_id = vm->domain_id;
+
+    if (state != HATCH_STATE_PAUSED && state != HATCH_STATE_SNAPSHOTTED) {
+        e->idled = 0;
+    }
+}
+
+
+void
+table_started(const char *id, int domain_id, int booted)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        if (e->domain_id != domain_id) {
+            table_anew(e, booted);
+            e->domain_id = domain_id;
+        }
+
+        /* an event may have told of it first, while it was yet paused */
+        e->booting = booted ? e->incarnation : 0;
+        e->idled = 0;
+        table_publish_entry(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_rebooted(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        table_anew(e, 1);
+        table_publish_entry(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+int
+table_is_booting(const char *id)
+{
+    int       booting;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+    booting = e != NULL && e->booting != 0
+              && hatch_clock_ms() - e->booting < TABLE_BOOT_TIME;
+
+    pthread_mutex_unlock(&table.lock);
+
+    return booting;
+}
+
+
+void
+table_use(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->used = hatch_clock_ms();
+        table_publish_entry(e);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+/* --- how long it has been idle --- */
+
+static uint64_t
+table_max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+
+/*
+ * When the VM was last used, by whatever; *pass: when a request passed.  -1:
+ * that cannot be known at present.  Locked.
+ */
+static int
+table_last_use(entry_t *e, uint64_t *last, uint64_t *pass)
+{
+    hatch_zone_vm_t  vm;
+
+    if (e->slotless
+        || hatch_zone_read(&table.writer.zone, e->slot, &vm) != 0
+        || activity_last(e->slot, e->generation, last, pass) != 0)
+    {
+        return -1;
+    }
+
+    /* a new activity file has forgotten what the one before knew */
+    e->requested = table_max(e->requested, *last);
+    *last = table_max(e->requested, table_max(e->used, vm.state_since));
+
+    return 0;
+}
+
+
+static int
+table_due_in(entry_t *e, uint64_t now, table_todo_t *todo, uint64_t *when)
+{
+    uint64_t  last, pass;
+
+    if (e->busy || e->doing != HATCH_STATE_NONE || e->wanted != 0
+        || table_last_use(e, &last, &pass) != 0)
+    {
+        return -1;
+    }
+
+    if (e->idled != 0 && e->requested > e->idled) {
+        /* in flight, and the stamp came too late */
+        *todo = TABLE_WAKE;
+        *when = now;
+
+    } else if (e->observed == HATCH_STATE_RUNNING
+               && e->vm.idle_timeout != VM_NEVER)
+    {
+        *todo = TABLE_PAUSE;
+        *when = table_max(last + (uint64_t) e->vm.idle_timeout,
+                          pass != 0 ? pass + HATCH_ACTIVITY_PASS : 0);
+
+    } else if (e->observed == HATCH_STATE_PAUSED
+               && e->vm.save_after != VM_NEVER)
+    {
+        *todo = TABLE_SAVE;
+        *when = last + (uint64_t) e->vm.save_after;
+
+    } else {
+        return -1;
+    }
+
+    *when = table_max(*when, e->retry);
+
+    return 0;
+}
+
+
+size_t
+table_due(uint64_t now, table_due_t *due, size_t max, uint64_t *next)
+{
+    int            i;
+    size_t         n = 0;
+    entry_t       *e;
+    uint64_t       when;
+    table_todo_t   todo;
+
+    pthread_mutex_lock(&table.lock);
+
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            if (table_due_in(e, now, &todo, &when) != 0) {
+                continue;
+            }
+
+            if (when <= now && n < max) {
+                memcpy(due[n].id, e->vm.id, sizeof(due[n].id));
+                due[n++].todo = todo;
+
+            } else if (when < *next) {
+                *next = when;
+            }
+        }
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return n;
+}
+
+
+int
+table_is_idle(const char *id, uint64_t now)
+{
+    int        idle = 0;
+    entry_t   *e;
+    uint64_t   last, pass;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    /*
+     * state_since is of "pausing" by now: not table_last_use(), but what
+     * counts beside it
+     */
+    if (e != NULL && !e->slotless && e->wanted == 0
+        && e->vm.idle_timeout != VM_NEVER
+        && activity_last(e->slot, e->generation, &last, &pass) == 0)
+    {
+        last = table_max(last, e->used);
+        idle = now >= last + (uint64_t) e->vm.idle_timeout
+               && (pass == 0 || now >= pass + HATCH_ACTIVITY_PASS);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return idle;
+}
+
+
+void
+table_idled(const char *id, uint64_t now)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->idled = now;
+        e->retry = 0;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_sleep_later(const char *id, uint64_t until)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->retry = until;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+/* --- a save that can be cancelled --- */
+
+int
+table_save_begin(const char *id)
+{
+    int       may;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+    may = e != NULL && e->wanted == 0;
+
+    if (may) {
+        e->saving = 1;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return may;
+}
+
+
+void
+table_save_end(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->saving = 0;
+        pthread_cond_broadcast(&table.changed);
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_want(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->wanted++;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_unwant(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL && e->wanted != 0) {
+        e->wanted--;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+int
+table_wanted(const char *id)
+{
+    int       wanted;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+    e = *table_find(id);
+    wanted = e != NULL && e->wanted != 0;
+    pthread_mutex_unlock(&table.lock);
+
+    return wanted;
+}
+
+
+int
+table_saving(const char *id, unsigned ms)
+{
+    int              rc = 0, saving;
+    entry_t         *e;
+    struct timespec  deadline = table_deadline(ms);
+
+    pthread_mutex_lock(&table.lock);
+
+    while ((e = *table_find(id)) != NULL && e->saving && rc != ETIMEDOUT) {
+        rc = pthread_cond_timedwait(&table.changed, &table.lock, &deadline);
+    }
+
+    saving = e != NULL && e->saving;
+
+    pthread_mutex_unlock(&table.lock);
+
+    return saving;
+}

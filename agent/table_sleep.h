@@ -1,0 +1,82 @@
+/*
+ * The table's part of falling asleep and waking: which guest it is, how long
+ * it has been idle, and the agent's half of the handshake (docs/
+ * architecture.md, "Sleep and wake").  Any thread; nothing here blocks.
+ */
+
+#ifndef HATCH_AGENT_TABLE_SLEEP_H_INCLUDED
+#define HATCH_AGENT_TABLE_SLEEP_H_INCLUDED
+
+#include <stddef.h>
+
+#include "table.h"
+
+
+/* How long a guest may take from its start until its services answer, ms. */
+#define TABLE_BOOT_TIME  60000
+
+
+/*
+ * Our own operation has started the domain with this id: the guest began
+ * anew, by a boot or with restored memory.
+ */
+void table_started(const char *id, int domain_id, int booted);
+
+/* The guest rebooted. */
+void table_rebooted(const char *id);
+
+/* May the guest still be booting?  Then a refused connection says nothing. */
+int table_is_booting(const char *id);
+
+/* The VM was used through the API just now. */
+void table_use(const char *id);
+
+
+typedef enum {
+    TABLE_PAUSE,                /* idle for idle_timeout */
+    TABLE_SAVE,                 /* paused for save_after */
+    TABLE_WAKE                  /* used since it fell asleep by itself */
+} table_todo_t;
+
+
+typedef struct {
+    char          id[HATCH_ID_SIZE];
+    table_todo_t  todo;
+} table_due_t;
+
+
+/*
+ * What is due at `now` (the zone's clock), at most max of it; returns how
+ * many.  `next` is lowered to when the next will be.
+ */
+size_t table_due(uint64_t now, table_due_t *due, size_t max, uint64_t *next);
+
+/*
+ * The handshake: after table_doing(id, HATCH_STATE_PAUSING), is the VM still
+ * idle?  If not, it has to go on.
+ */
+int table_is_idle(const char *id, uint64_t now);
+
+/* It sleeps now, and was not told to. */
+void table_idled(const char *id, uint64_t now);
+
+/* It could not be put to sleep: not again before `until`. */
+void table_sleep_later(const char *id, uint64_t until);
+
+
+/*
+ * Saving can be cancelled.  table_save_begin() returns 0 if somebody wants
+ * the VM; otherwise table_save_end() follows.
+ */
+int table_save_begin(const char *id);
+void table_save_end(const char *id);
+
+/* Somebody wants the VM, until table_unwant(): no save begins. */
+void table_want(const char *id);
+void table_unwant(const char *id);
+int table_wanted(const char *id);
+
+/* Waits up to `ms` for a save to end.  Returns 1 if it is still under way. */
+int table_saving(const char *id, unsigned ms);
+
+#endif /* HATCH_AGENT_TABLE_SLEEP_H_INCLUDED */

@@ -1,0 +1,106 @@
+/*
+ * The guest's clock.  It stands while the guest does, and neither RTC nor
+ * kvmclock make the guest's kernel step afterwards; somebody inside has to.
+ * libvirt asks the QEMU guest agent there, over a channel of the domain.
+ */
+
+#define _GNU_SOURCE
+
+#include "vm_private.h"
+#include "cleanup.h"
+#include "log.h"
+
+#include "hatch_clock.h"
+
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+
+/* A guest that was restored has its channel connected a moment later. */
+#define CLOCK_TRIES  20
+#define CLOCK_PAUSE  50             /* ms between them */
+
+#define CLOCK_STACK  (256 * 1024)
+
+
+static int
+clock_step(virDomainPtr domain)
+{
+    uint64_t  now = hatch_clock_wall_ms();
+
+    return virDomainSetTime(domain, (long long) (now / 1000),
+                            (unsigned) (now % 1000) * 1000000, 0);
+}
+
+
+static void
+clock_set(const char *id)
+{
+    int                          i;
+    virErrorPtr                  last;
+    hatch_err_t                  err;
+    virt_lease_t                 lease = { NULL, 0 };
+    const struct timespec        pause = { 0, CLOCK_PAUSE * 1000000 };
+    cleanup_domain virDomainPtr  domain = NULL;
+
+    if (virt_lease(&lease, &err) != 0) {
+        return;
+    }
+
+    domain = virDomainLookupByName(lease.conn, id);
+
+    for (i = 0; domain != NULL && i < CLOCK_TRIES; i++) {
+        if (clock_step(domain) == 0) {
+            log_event(LOG_DEBUG, "%s: its clock is set", id);
+            break;
+        }
+
+        (void) virt_error(&err, "its clock is not set");
+        last = virGetLastError();
+
+        if (last == NULL || last->code != VIR_ERR_AGENT_UNRESPONSIVE) {
+            log_event(LOG_DEBUG, "%s: %s", id, err.text);
+            break;
+        }
+
+        (void) nanosleep(&pause, NULL);
+    }
+
+    virt_release(&lease);
+}
+
+
+static void *
+clock_run(void *data)
+{
+    clock_set(data);
+    free(data);
+
+    return NULL;
+}
+
+
+void
+vm_set_clock(const char *id)
+{
+    char           *copy = strdup(id);
+    pthread_t       thread;
+    pthread_attr_t  attr;
+
+    if (copy == NULL) {
+        return;
+    }
+
+    (void) pthread_attr_init(&attr);
+    (void) pthread_attr_setstacksize(&attr, CLOCK_STACK);
+    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+
+    if (pthread_create(&thread, &attr, clock_run, copy) != 0) {
+        free(copy);
+    }
+
+    (void) pthread_attr_destroy(&attr);
+}
