@@ -34,7 +34,7 @@ typedef struct entry_s {
     uint32_t         slot;          /* in the zone, unless slotless */
     uint64_t         generation;    /* of the slot */
     uint64_t         incarnation;   /* see hatch_zone.h */
-    uint64_t         booting;       /* the guest began to boot; 0: it is up */
+    uint64_t         booting;       /* until then its guest may be */
     uint64_t         used;          /* last use through the API */
     uint64_t         requested;     /* last request that was ever seen */
     uint64_t         idled;         /* it fell asleep by itself then, or 0 */

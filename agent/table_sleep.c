@@ -19,7 +19,7 @@ table_anew(entry_t *e, int booted)
     uint64_t  now = hatch_clock_ms();
 
     e->incarnation = now > e->incarnation ? now : e->incarnation + 1;
-    e->booting = booted ? now : 0;
+    e->booting = booted ? now + TABLE_BOOT_TIME : 0;
 }
 
 
@@ -44,7 +44,7 @@ table_adopt(entry_t *e)
     age = hatch_clock_wall_ms() - e->booted;
 
     if (e->booted != 0 && age < TABLE_BOOT_TIME) {
-        e->booting = hatch_clock_ms() - age;
+        e->booting = hatch_clock_ms() - age + TABLE_BOOT_TIME;
     }
 }
 
@@ -83,7 +83,7 @@ table_started(const char *id, int domain_id, int booted)
         }
 
         /* an event may have told of it first, while it was yet paused */
-        e->booting = booted ? e->incarnation : 0;
+        e->booting = booted ? hatch_clock_ms() + TABLE_BOOT_TIME : 0;
         e->idled = 0;
         table_publish_entry(e);
     }
@@ -119,12 +119,29 @@ table_is_booting(const char *id)
     pthread_mutex_lock(&table.lock);
 
     e = *table_find(id);
-    booting = e != NULL && e->booting != 0
-              && hatch_clock_ms() - e->booting < TABLE_BOOT_TIME;
+    booting = e != NULL && hatch_clock_ms() < e->booting;
 
     pthread_mutex_unlock(&table.lock);
 
     return booting;
+}
+
+
+void
+table_answered(const char *id)
+{
+    entry_t   *e;
+    uint64_t   until = hatch_clock_ms() + TABLE_ANSWERED_TIME;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL && e->booting > until) {
+        e->booting = until;
+    }
+
+    pthread_mutex_unlock(&table.lock);
 }
 
 

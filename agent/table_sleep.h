@@ -13,7 +13,10 @@
 
 
 /* How long a guest may take from its start until its services answer, ms. */
-#define TABLE_BOOT_TIME  60000
+#define TABLE_BOOT_TIME      60000
+
+/* The same for the rest of them, once one has answered. */
+#define TABLE_ANSWERED_TIME  5000
 
 
 /*
@@ -27,6 +30,9 @@ void table_rebooted(const char *id);
 
 /* May the guest still be booting?  Then a refused connection says nothing. */
 int table_is_booting(const char *id);
+
+/* One of its services has answered. */
+void table_answered(const char *id);
 
 /* The VM was used through the API just now. */
 void table_use(const char *id);

@@ -224,12 +224,10 @@ static void
 ask_probe_result(ask_t *ask, probe_result_t result)
 {
     if (result == PROBE_READY) {
+        table_answered(ask->id);
         ask_ready(ask);
 
-    } else if (result == PROBE_REFUSED
-               && ask->kind != HATCH_WAKE_KIND_BOOT
-               && !table_is_booting(ask->id))
-    {
+    } else if (result == PROBE_REFUSED && !table_is_booting(ask->id)) {
         ask_fail(ask, HATCH_WAKE_REFUSED, 0);
     }
 }

@@ -45,9 +45,9 @@ __DATA__
 --- routes
 rt_aaaaaaaaaaaaaaaa vm_running222222222 demo $TEST_NGINX_GUEST_PORT
 rt_bbbbbbbbbbbbbbbb vm_six2222222222222 six $TEST_NGINX_GUEST_PORT
-rt_cccccccccccccccc vm_stopped222222222 stopped $TEST_NGINX_GUEST_PORT
-rt_dddddddddddddddd vm_paused2222222222 paused $TEST_NGINX_GUEST_PORT
-rt_eeeeeeeeeeeeeeee vm_error22222222222 error $TEST_NGINX_GUEST_PORT
+rt_cccccccccccccccc vm_stopped222222222 stopped $TEST_NGINX_GUEST_PORT!
+rt_dddddddddddddddd vm_paused2222222222 paused $TEST_NGINX_GUEST_PORT!
+rt_eeeeeeeeeeeeeeee vm_error22222222222 error $TEST_NGINX_GUEST_PORT!
 rt_ffffffffffffffff vm_noaddress2222222 noaddress $TEST_NGINX_GUEST_PORT
 rt_gggggggggggggggg vm_gone222222222222 gone $TEST_NGINX_GUEST_PORT
 rt_hhhhhhhhhhhhhhhh vm_running222222222 refused 1
@@ -82,13 +82,13 @@ Host: demo.hatch.local
 [200, 200]
 
 
-=== TEST 4: a VM that is not running
+=== TEST 4: a VM that is not running, and is not to be woken
 --- request eval
 [map "GET /", 'stopped', 'paused', 'error']
 --- more_headers eval
 [map "Host: $_.hatch.local", 'stopped', 'paused', 'error']
 --- response_body eval
-[map qq({"error":"the VM is $_","code":"vm_not_running"}),
+[map qq({"error":"the VM is $_","code":"vm_not_running","state":"$_"}),
  'stopped', 'paused', 'error']
 --- response_headers eval
 ["Retry-After: 1", "Retry-After: 1", "Retry-After: 1"]

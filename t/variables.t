@@ -30,7 +30,7 @@ __DATA__
     }
 --- routes
 rt_aaaaaaaaaaaaaaaa vm_running222222222 demo $TEST_NGINX_GUEST_PORT
-rt_bbbbbbbbbbbbbbbb vm_stopped222222222 stopped 80
+rt_bbbbbbbbbbbbbbbb vm_stopped222222222 stopped 80!
 --- request
 GET /
 --- more_headers

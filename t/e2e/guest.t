@@ -68,10 +68,13 @@ like(virsh("domblklist $other->{id}"), qr{seeds/$other->{id}\.iso},
 # stop and start
 is(api('POST', "/vms/$vm->{id}/stop", { force => JSON::PP::true })
    ->{json}{state}, 'stopped', 'stop');
+is(api('PATCH', "/routes/$route->{id}", { auto_wake => JSON::PP::false })
+   ->{status}, 200, 'its route does not wake it');
 $r = page('demo');
 is($r->{status}, 503, 'a stopped VM is 503');
 is_deeply(json($r->{body}),
-          { error => 'the VM is stopped', code => 'vm_not_running' },
+          { error => 'the VM is stopped', code => 'vm_not_running',
+            state => 'stopped' },
           'and says so');
 is(page('other')->{status}, 200, 'the other one answers');
 is(api('POST', "/vms/$vm->{id}/start")->{json}{state}, 'running', 'start');

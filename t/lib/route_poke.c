@@ -2,6 +2,8 @@
  * route-poke: puts routes with known ids into a store, for the tests.
  *
  *   route-poke DIR [ID VM SUBDOMAIN PORT]...
+ *
+ * A PORT with "!" behind it makes a route that does not wake its VM.
  */
 
 #include "hatch_route_store.h"
@@ -38,7 +40,7 @@ main(int argc, char **argv)
         (void) snprintf(route.subdomain, sizeof(route.subdomain), "%s",
                         argv[i + 2]);
         route.target_port = (uint16_t) atoi(argv[i + 3]);
-        route.auto_wake = 1;
+        route.auto_wake = strchr(argv[i + 3], '!') == NULL;
         route.created = 1700000000123;
         route.updated = 1700000000123;
         rc = hatch_store_create(&txn, &route, &err);
