@@ -23,7 +23,7 @@ CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_store route_store_list route_store_write
 AGENT       = activity api api_image api_snapshot api_template api_vm \
               api_vm_action api_vm_parse config config_check disk fault \
-              files http idle image image_file listen log main net pending \
+              files http idle image image_file listen log main neighbor net pending \
               records recover restore routes seed snapshot state stats sync \
               table table_limits table_reserve table_sleep template tidy \
               tool virt vm vm_clock vm_create vm_sleep wake wake_probe \

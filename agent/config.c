@@ -64,7 +64,7 @@ static const struct config_key {
     STRING(default_rootfs_path, 0, ""),
     STRING(default_boot_args, 0,
            "console=ttyS0 quiet reboot=t panic=-1 no_timer_check "
-           "tsc=reliable"),
+           "tsc=reliable cryptomgr.notests"),
     STRING(log_level, 1, "info"),
 
     INTEGER(zone_vms, 1, HATCH_SLOTS_MAX, "16384"),

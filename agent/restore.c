@@ -269,5 +269,11 @@ snapshot_restore(const config_t *config, const char *vm, const char *id,
                   hatch_json_string(record, "id", ""));
     }
 
-    return vm_end(&op, rc, restored, err);
+    rc = vm_end(&op, rc, restored, err);
+
+    if (rc == 0) {
+        vm_set_clock(vm);
+    }
+
+    return rc;
 }

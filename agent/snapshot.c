@@ -566,6 +566,10 @@ snapshot_take(const config_t *config, const char *vm, const char *name,
 
     if (rc == 0) {
         log_event(LOG_INFO, "%s: snapshot %s", vm, id);
+
+        if (after.state == HATCH_STATE_RUNNING) {
+            vm_set_clock(vm);
+        }
     }
 
     return rc;

@@ -2,6 +2,7 @@
 
 #include "vm.h"
 #include "cleanup.h"
+#include "neighbor.h"
 #include "net.h"
 #include "pending.h"
 #include "sync.h"
@@ -247,6 +248,11 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
     if (rc == 0 && op->vm.enable_network) {
         rc = net_reserve(op->lease.conn, op->config, op->vm.guest_mac,
                          op->vm.guest_ip, err);
+
+        if (rc == 0 && !virt_is_test(op->lease.conn)) {
+            neighbor_set(op->config->bridge_name, op->vm.guest_ip,
+                         op->vm.guest_mac);
+        }
     }
 
     return rc;
@@ -307,7 +313,13 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 
     work_start_end();
 
-    return vm_end(&op, rc, vm, err);
+    rc = vm_end(&op, rc, vm, err);
+
+    if (rc == 0 && op.vm.state == HATCH_STATE_SNAPSHOTTED) {
+        vm_set_clock(id);
+    }
+
+    return rc;
 }
 
 
@@ -441,7 +453,13 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         rc = virt_error(err, "cannot resume the VM");
     }
 
-    return vm_end(&op, rc, vm, err);
+    rc = vm_end(&op, rc, vm, err);
+
+    if (rc == 0) {
+        vm_set_clock(id);
+    }
+
+    return rc;
 }
 
 

@@ -9,6 +9,7 @@
 #include "files.h"
 #include "image.h"
 #include "log.h"
+#include "neighbor.h"
 #include "net.h"
 #include "pending.h"
 #include "seed.h"
@@ -466,6 +467,11 @@ vm_erase(vm_op_t *op, hatch_err_t *err)
 
     if (rc == 0 && op->vm.enable_network && op->vm.guest_ip.s_addr != 0) {
         vm_step(op, "releasing the address");
+
+        if (!virt_is_test(op->lease.conn)) {
+            neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
+        }
+
         rc = net_release(op->lease.conn, op->config, op->vm.guest_mac,
                          op->vm.guest_ip, err);
     }
