@@ -29,7 +29,7 @@ our @EXPORT = qw(
     $dir $top api nginx_t healthz http request json wait_until everywhere spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
     nginx_log allow_log kill_pid zone slurp write_file virsh create_vm
-    create_route start_libvirtd stop_libvirtd workers note_answer done
+    create_route page state wait_state woken start_libvirtd stop_libvirtd workers note_answer done
 );
 
 our $top = abs_path(dirname(__FILE__) . '/../../..');
@@ -473,6 +473,42 @@ sub create_route {
     return $r->{json} if $r && $r->{status} == 201;
     diag('POST routes: ', $r ? $r->{body} : 'no answer');
     return;
+}
+
+
+# --- sleep and wake ---
+
+# A request to a VM by its route's name: page(NAME, PATH, METHOD, BODY,
+# HEADER => VALUE ...).
+sub page {
+    my ($name, $path, $method, $body, %headers) = @_;
+    return http('127.0.0.1:9090', $method // 'GET', $path // '/', $body,
+                Host => "$name.hatch.localhost", %headers);
+}
+
+
+# The state of a VM, as the zone has it: looking is not using.
+sub state {
+    my ($id) = @_;
+    my ($vm) = grep $_->{id} eq $id, @{ (zone() // { vms => [] })->{vms} };
+    return $vm ? $vm->{state} : 'none';
+}
+
+
+sub wait_state {
+    my ($id, $state, $seconds) = @_;
+    return wait_until("$id is $state", sub { Test::Hatch::state($id) eq $state },
+                      $seconds) || do { diag(agent_log()); 0 };
+}
+
+
+# How often a VM has been woken so far, by kind.
+sub woken {
+    my ($id) = @_;
+    my %n = (resume => 0, restore => 0, boot => 0);
+    my $log = agent_log();
+    $n{$1}++ while $log =~ /$id: woken, (\w+)/g;
+    return \%n;
 }
 
 
