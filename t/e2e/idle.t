@@ -1,0 +1,154 @@
+#!/usr/bin/perl
+
+# When VMs fall asleep: what counts as use, and that idle times are right to
+# the second, also over restarts of agent and nginx.
+
+use strict;
+use warnings;
+
+use Test::Hatch world => 'libvirt';
+use Test::More;
+use Time::HiRes qw(time);
+
+sub agent {
+    start_agent(connect => 'qemu:///system',
+                env => { HATCH_IDLE_TIMEOUT => '1s',
+                         HATCH_SAVE_AFTER => 'never' });
+}
+agent();
+start_nginx(http => <<"EOF");
+    server {
+        listen 127.0.0.1:9092;
+        hatch_wake off;
+        location / { hatch_route hatch.localhost; proxy_pass http://vms; }
+    }
+EOF
+
+# How long after $since the VM is in that state, s.
+sub until_state {
+    my ($id, $state, $since) = @_;
+    wait_state($id, $state, 10) or return 99;
+    return time - $since;
+}
+
+sub between {
+    my ($value, $min, $max, $name) = @_;
+    ok($value >= $min && $value <= $max, $name)
+        or diag("$value is not in $min..$max");
+}
+
+# Calls code every 0.2 s for that many seconds.
+sub keep_on {
+    my ($seconds, $code) = @_;
+    my ($until, $next) = (time + $seconds, time);
+    wait_until('time passes', sub {
+        return 1 if time >= $until;
+        if (time >= $next) { $code->(); $next += .2 }
+        return 0;
+    }, $seconds + 10);
+}
+
+my $vm = create_vm();
+my $id = $vm->{id};
+create_route($id, $_) for 'one', 'two';
+is($vm->{idle_timeout}, 1, 'idle_timeout is the configured one');
+is($vm->{save_after}, undef, 'save_after, too');
+
+# --- on time ---
+
+is(page('one')->{status}, 200, 'the guest is up');
+my $t = time;
+is(page('one')->{status}, 200, 'a request');
+between(until_state($id, 'paused', $t), .95, 2, 'paused after idle_timeout');
+$t = time;
+is(page('two')->{status}, 200, 'it wakes');
+between(until_state($id, 'paused', $t), .95, 2, 'and sleeps again');
+keep_on(2, sub { });
+is(Test::Hatch::state($id), 'paused', 'save_after never: it stays paused');
+
+# --- what is use ---
+
+sub sleeps {
+    my $log = agent_log();
+    my $n = () = $log =~ /$id: idle, paused/g;
+    return $n;
+}
+
+page('one');
+my $n = sleeps();
+keep_on(2.5, sub { page('two') });
+is(sleeps(), $n, 'requests on one route keep it awake for all');
+keep_on(2.5, sub { api('PATCH', "/vms/$id", { name => 'n' . int rand 99 }) });
+is(sleeps(), $n, 'so do changes through the API');
+keep_on(2.5, sub { api('GET', "/vms/$id"); api('GET', '/vms') });
+is(sleeps(), $n + 1, 'looking at it does not');
+page('one');
+$n = sleeps();
+keep_on(2.5, sub { http('127.0.0.1:9092', 'GET', '/', undef,
+                        Host => 'one.hatch.localhost') if int(time * 2) % 2 });
+is(sleeps(), $n + 1, 'nor do requests with "hatch_wake off"');
+
+# --- changes ---
+
+is(api('PATCH', "/vms/$id", { idle_timeout => undef })->{status}, 200, 'never');
+page('one');
+keep_on(2.5, sub { });
+is(Test::Hatch::state($id), 'running', 'then it does not sleep');
+$t = time;
+is(api('PATCH', "/vms/$id", { idle_timeout => .3, save_after => 1.5 })
+   ->{status}, 200, 'a third of a second');
+between(until_state($id, 'paused', $t), .25, 1.4, 'counts from the change');
+$t = time;
+between(until_state($id, 'snapshotted', $t), 1.2, 2.6, 'saved after save_after');
+is(page('one')->{status}, 200, 'it wakes from there, too');
+
+# --- over restarts ---
+
+for my $signal ('KILL', 'TERM') {
+    is(api('PATCH', "/vms/$id", { idle_timeout => 3, save_after => 3 })
+       ->{status}, 200, 'three seconds');
+    $t = time;
+    is(page('one')->{status}, 200, 'a request');
+    keep_on(1, sub { });
+    stop_agent($signal);
+    agent();
+    between(until_state($id, 'paused', $t), 2.9, 4.1,
+            "SIG$signal to the agent: asleep on time");
+    $t = time;
+    keep_on(1, sub { });
+    stop_agent($signal);
+    agent();
+    between(until_state($id, 'snapshotted', $t), 2.8, 4.1, 'saved on time');
+    is(page('one')->{status}, 200, 'awake');
+}
+
+# use through the API is remembered, too
+$t = time;
+is(api('PATCH', "/vms/$id", { name => 'used' })->{status}, 200, 'used');
+keep_on(1, sub { });
+stop_agent('KILL');
+agent();
+between(until_state($id, 'paused', $t), 2.9, 4.1, 'API use survives kill -9');
+
+# nginx
+$t = time;
+is(page('one')->{status}, 200, 'a request');
+keep_on(1, sub { });
+kill 'HUP', Test::Hatch::nginx_pid();
+between(until_state($id, 'paused', $t), 2.9, 4.1, 'over a reload of nginx');
+
+# --- what cannot be known ---
+
+is(page('one')->{status}, 200, 'a request');
+stop_agent();
+stop_nginx();
+write_file("$dir/run/zone.activity", 'x' x 8192);
+agent();
+keep_on(4, sub { });
+is(Test::Hatch::state($id), 'running', 'without zone.activity no VM sleeps');
+like(agent_log(), qr/warn: .*zone\.activity.*no VM falls asleep/, 'and why');
+start_nginx(conf => slurp("$dir/nginx.conf"));
+ok(wait_state($id, 'paused', 6), 'it does with the one that nginx makes');
+
+allow_log(qr/connect\(\) (?:to unix:\S+ )?failed/);
+done();
