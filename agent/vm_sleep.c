@@ -103,6 +103,12 @@ vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
 
     table_save_end(id);
     wanted = table_wanted(id);
+
+    /* libvirt lets a guest run whose save ended early */
+    if (rc != 0 && !wanted) {
+        (void) virDomainSuspend(op.domain);
+    }
+
     rc = vm_end(&op, rc, &vm, err);
 
     return rc != 0 && wanted ? 1 : rc;
@@ -113,9 +119,10 @@ vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
 
 /*
  * Cancels a save, again and again: libvirt refuses while the save has not
- * yet begun its job.
+ * yet begun its job.  Returns 1 if there was one; cancelled in time, libvirt
+ * itself lets the guest run.
  */
-static void
+static int
 wake_cancel_save(const char *id)
 {
     virt_lease_t                 lease = { NULL, 0 };
@@ -123,7 +130,7 @@ wake_cancel_save(const char *id)
     cleanup_domain virDomainPtr  domain = NULL;
 
     if (!table_saving(id, 0) || virt_lease(&lease, &err) != 0) {
-        return;
+        return 0;
     }
 
     domain = virDomainLookupByName(lease.conn, id);
@@ -133,6 +140,8 @@ wake_cancel_save(const char *id)
     }
 
     virt_release(&lease);
+
+    return 1;
 }
 
 
@@ -306,13 +315,13 @@ vm_wake(const config_t *config, const char *id,
     void (*awake)(void *arg, hatch_wake_kind_t kind), void *arg,
     hatch_err_t *err)
 {
-    int                rc;
+    int                rc, cancelled;
     vm_t               vm;
     vm_op_t            op;
     hatch_wake_kind_t  kind = HATCH_WAKE_KIND_NONE;
 
     table_want(id);
-    wake_cancel_save(id);
+    cancelled = wake_cancel_save(id);
     rc = vm_begin_quick(&op, config, id, SLEEP_TURN_TIMEOUT, err);
     table_unwant(id);
 
@@ -320,10 +329,15 @@ vm_wake(const config_t *config, const char *id,
         return rc;
     }
 
-    /* a request that came while it was falling asleep, and it did not */
+    /* it was falling asleep, and did not */
     if (op.vm.state == HATCH_STATE_RUNNING) {
-        awake(arg, kind);
+        awake(arg, cancelled ? HATCH_WAKE_KIND_RESUME : kind);
         vm_drop(&op);
+
+        if (cancelled) {
+            vm_set_clock(id);
+        }
+
         return 0;
     }
 
