@@ -45,6 +45,7 @@ typedef struct entry_s {
     unsigned         busy:1;        /* an operation is under way */
     unsigned         slotless:1;    /* the zone was full */
     unsigned         saving:1;      /* it can be cancelled */
+    unsigned         answered:1;    /* the guest did, since its boot */
 } entry_t;
 
 

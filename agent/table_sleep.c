@@ -19,7 +19,18 @@ table_anew(entry_t *e, int booted)
     uint64_t  now = hatch_clock_ms();
 
     e->incarnation = now > e->incarnation ? now : e->incarnation + 1;
-    e->booting = booted ? now + TABLE_BOOT_TIME : 0;
+
+    if (booted) {
+        e->answered = 0;
+    }
+}
+
+
+/* It runs now: one that has never answered may have slept while it booted. */
+static void
+table_goes_on(entry_t *e)
+{
+    e->booting = e->answered ? 0 : hatch_clock_ms() + TABLE_BOOT_TIME;
 }
 
 
@@ -42,10 +53,7 @@ table_adopt(entry_t *e)
     /* it may have rebooted meanwhile, but most likely it is up */
     table_anew(e, 0);
     age = hatch_clock_wall_ms() - e->booted;
-
-    if (e->booted != 0 && age < TABLE_BOOT_TIME) {
-        e->booting = hatch_clock_ms() - age + TABLE_BOOT_TIME;
-    }
+    e->answered = e->booted != 0 && age >= TABLE_BOOT_TIME;
 }
 
 
@@ -60,6 +68,10 @@ table_note_run(entry_t *e, const vm_t *vm, hatch_state_t state)
     }
 
     e->domain_id = vm->domain_id;
+
+    if (state == HATCH_STATE_RUNNING && e->observed != state) {
+        table_goes_on(e);
+    }
 
     if (state != HATCH_STATE_PAUSED && state != HATCH_STATE_SNAPSHOTTED) {
         e->idled = 0;
@@ -82,9 +94,10 @@ table_started(const char *id, int domain_id, int booted)
             e->domain_id = domain_id;
         }
 
-        /* an event may have told of it first, while it was yet paused */
-        e->booting = booted ? hatch_clock_ms() + TABLE_BOOT_TIME : 0;
+        /* an event may have told of it first, and not known how */
+        e->answered = e->answered && !booted;
         e->idled = 0;
+        table_goes_on(e);
         table_publish_entry(e);
     }
 
@@ -103,6 +116,7 @@ table_rebooted(const char *id)
 
     if (e != NULL) {
         table_anew(e, 1);
+        table_goes_on(e);
         table_publish_entry(e);
     }
 
@@ -137,8 +151,9 @@ table_answered(const char *id)
 
     e = *table_find(id);
 
-    if (e != NULL && e->booting > until) {
-        e->booting = until;
+    if (e != NULL) {
+        e->answered = 1;
+        e->booting = e->booting > until ? until : e->booting;
     }
 
     pthread_mutex_unlock(&table.lock);

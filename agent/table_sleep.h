@@ -20,8 +20,8 @@
 
 
 /*
- * Our own operation has started the domain with this id: the guest began
- * anew, by a boot or with restored memory.
+ * Our own operation has let the domain with this id run: it was resumed,
+ * restored or booted.
  */
 void table_started(const char *id, int domain_id, int booted);
 

@@ -150,7 +150,7 @@ static void
 wake_running(vm_op_t *op, hatch_wake_kind_t kind,
     void (*awake)(void *arg, hatch_wake_kind_t kind), void *arg)
 {
-    if (kind == HATCH_WAKE_KIND_RESTORE || kind == HATCH_WAKE_KIND_BOOT) {
+    if (kind != HATCH_WAKE_KIND_NONE) {
         table_started(op->vm.id, (int) virDomainGetID(op->domain),
                       kind == HATCH_WAKE_KIND_BOOT);
     }
@@ -345,6 +345,9 @@ vm_wake(const config_t *config, const char *id,
 
     if (rc == 0) {
         wake_running(&op, kind, awake, arg);
+
+    } else if (virConnectIsAlive(op.lease.conn) != 1) {
+        rc = err->code = HATCH_ERR_UNAVAILABLE;
     }
 
     rc = vm_end(&op, rc, &vm, err);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 
@@ -18,6 +19,10 @@
 /* After a failure, ms: doubled each time. */
 #define WAKE_BACKOFF_MIN  1000
 #define WAKE_BACKOFF_MAX  30000
+
+/* libvirt restarts within seconds; so long a wake tries again, ms. */
+#define WAKE_OUTAGE       10000
+#define WAKE_OUTAGE_STEP  100
 
 #define WAKE_BUCKETS      1024
 #define WAKE_STACK        (512 * 1024)
@@ -109,11 +114,16 @@ wake_vm_awake(void *arg, hatch_wake_kind_t kind)
 static void *
 wake_vm_thread(void *data)
 {
-    int          rc;
-    wake_vm_t   *vm = data;
-    hatch_err_t  err;
+    int                    rc;
+    wake_vm_t             *vm = data;
+    hatch_err_t            err;
+    const struct timespec  pause = { 0, WAKE_OUTAGE_STEP * 1000000 };
 
-    rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
+    do {
+        rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
+    } while (rc == HATCH_ERR_UNAVAILABLE && !vm->awake
+             && wake_now() - vm->since < WAKE_OUTAGE
+             && nanosleep(&pause, NULL) == 0);
 
     if (rc != 0) {
         log_event(LOG_WARN, "%s: cannot be woken: %s", vm->id, err.text);
