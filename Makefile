@@ -40,7 +40,7 @@ CPPFLAGS_   = -std=gnu11 -pthread -Icontract -Ilib -Iagent \
 LDLIBS_     = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -llmdb
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-cloud-init test-asan check fuzz install clean help \
+        test-e2e test-cloud-init test-asan soak bench-wake check fuzz install clean help \
         build test-build test-ready
 
 .DEFAULT_GOAL = all
@@ -87,17 +87,21 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
-TOOLS       = zone-poke route-poke store-hold
+TOOLS       = zone-poke route-poke store-hold first-byte
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
+
+# what runs nginx itself: again with reloads instead of restarts
+HUP_T       = $(filter-out t/contract.t t/example.t t/model.t,$(wildcard t/*.t))
 
 test-build: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
 
 $(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o
 $(BUILD)/unit/route-poke: $(BUILD)/obj/t/lib/route_poke.o
 $(BUILD)/unit/store-hold: $(BUILD)/obj/t/lib/store_hold.o
+$(BUILD)/unit/first-byte: $(BUILD)/obj/bench/first_byte.o
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
@@ -108,7 +112,7 @@ test-ready: | deps-test
 ## test          everything below; what CI runs
 test: test-ready
 	@$(PROVE) $(unit_t) t/*.t t/agent/*.t t/e2e/*.t
-	@TEST_NGINX_USE_HUP=1 $(PROVE) t/*.t
+	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-unit     C programs: contract and libraries
 test-unit: test-ready
@@ -117,7 +121,7 @@ test-unit: test-ready
 ## test-module   Test::Nginx, then again with reloads instead of restarts
 test-module: test-ready
 	@$(PROVE) t/*.t
-	@TEST_NGINX_USE_HUP=1 $(PROVE) t/*.t
+	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-agent    the agent against libvirt's test driver
 test-agent: test-ready
@@ -126,6 +130,18 @@ test-agent: test-ready
 ## test-e2e      nginx, agent, libvirtd and real guests in a private world
 test-e2e: test-ready
 	@$(PROVE) t/e2e/*.t
+
+SOAK_SECONDS ?= 600
+SOAK_CLIENTS ?= 8
+
+## soak          guests asleep and awake under traffic, for SOAK_SECONDS (600)
+soak: test-ready
+	@SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) \
+	    $(PROVE) -v t/e2e/soak.t
+
+## bench-wake    waking, each beside the bare libvirt calls
+bench-wake: test-ready
+	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/wake
 
 ## test-cloud-init  a Debian guest with cloud-init and SSH; takes minutes
 test-cloud-init: test-ready | deps-cloud
@@ -143,12 +159,13 @@ help:
 # --- quality, installation ---
 
 C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
-                         ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c)
-SCRIPTS     = util/build-cloud-image util/build-image util/build-module util/deps \
+                         ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
+                         bench/*.c)
+SCRIPTS     = docs/model/check util/build-cloud-image util/build-image util/build-module util/deps \
               util/fetch-test-nginx util/run t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
-## check         style, static analysis, shell and Perl syntax
+## check         style, static analysis, and the model of the sleep handshake
 check: | deps-check
 	@util/check-style $(C_FILES)
 	@for f in $(SCRIPTS); do bash -n $$f || exit 1; done
@@ -157,6 +174,7 @@ check: | deps-check
 	    --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	    contract lib agent t/unit t/lib
 	@$(MAKE) --no-print-directory -s BUILD=build-clang CC=clang all test-build
+	@docs/model/check
 	@echo "check: clean"
 
 ## install       to $(DESTDIR)$(PREFIX); nothing is started
@@ -189,7 +207,7 @@ test-asan: | deps-test
 	@HATCH_BUILD=build-asan PERL5LIB=$(CURDIR)/t/lib \
 	    TEST_NGINX_BINARY=$(CURDIR)/build-asan/nginx.sh \
 	    prove --exec '' $(patsubst build/%,build-asan/%,$(unit_t)) \
-	    t/*.t t/agent/*.t $(ASAN_E2E)
+	    $(filter-out t/model.t,$(wildcard t/*.t)) t/agent/*.t $(ASAN_E2E)
 
 FUZZ_SECONDS ?= 30
 
