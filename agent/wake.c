@@ -57,6 +57,7 @@ typedef struct ask_s {
     hatch_wake_kind_t  kind;
     uint64_t           duration;
     probe_t            probe;
+    uint64_t           due;         /* when to look again, 0: not */
     unsigned           probing:1;   /* probe is in use */
     unsigned           told:1;      /* WAIT was sent */
     unsigned           answered:1;  /* freed after the round */
@@ -256,11 +257,21 @@ ask_probe(ask_t *ask, const vm_t *vm, uint64_t now)
 static void
 ask_look(ask_t *ask, uint64_t now)
 {
+    int       complete = table_is_complete();
     vm_t      vm;
     uint64_t  retry;
 
+    ask->due = 0;
+
     if (table_get(ask->id, &vm) != 0) {
-        ask_fail(ask, HATCH_WAKE_GONE, 0);
+        if (complete) {
+            ask_fail(ask, HATCH_WAKE_GONE, 0);
+            return;
+        }
+
+        /* this agent has just begun, and does not know yet */
+        ask->due = now + WAKE_PROBE_STEP;
+        ask_wait(ask);
         return;
     }
 
@@ -326,7 +337,10 @@ static int
 ask_tick(uint64_t now)
 {
     ask_t     *ask;
-    uint64_t   next = UINT64_MAX;
+    uint64_t   next;
+
+    wake_vm_run(now);
+    next = wake_vm_next();
 
     for (ask = wake.asks; ask != NULL; ask = ask->next) {
         if (!ask->answered && now >= ask->deadline) {
@@ -336,6 +350,9 @@ ask_tick(uint64_t now)
         if (!ask->answered && ask->probing && now >= ask->probe.due) {
             ask_wait(ask);
             ask_look(ask, now);
+
+        } else if (!ask->answered && ask->due != 0 && now >= ask->due) {
+            ask_look(ask, now);
         }
 
         if (!ask->answered) {
@@ -343,6 +360,10 @@ ask_tick(uint64_t now)
 
             if (ask->probing && ask->probe.due < next) {
                 next = ask->probe.due;
+            }
+
+            if (ask->due != 0 && ask->due < next) {
+                next = ask->due;
             }
         }
     }

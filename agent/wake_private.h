@@ -68,6 +68,10 @@ void wake_vm_init(const config_t *config, int notify, wake_vm_done_t done);
  */
 wake_vm_t *wake_vm_begin(const char *id, uint64_t now, uint64_t *retry);
 
+/* Begins those whose turn has come; when the next one may, or UINT64_MAX. */
+void wake_vm_run(uint64_t now);
+uint64_t wake_vm_next(void);
+
 /* Reports what has happened to all VMs since the last call. */
 void wake_vm_collect(uint64_t now);
 

@@ -13,8 +13,16 @@
 #include <unistd.h>
 
 
-/* How many wakes at once; more wait.  Each is a thread and a connection. */
+/* Threads, and connections to libvirt; also of wakes that hang. */
 #define WAKE_THREADS      64
+
+/*
+ * Wakes take turns: half as many at once as there are processors, so that
+ * those that are awake keep theirs.  A turn ends when the guest has had time
+ * for its first answer, and for one that hangs after WAKE_TURN, ms.
+ */
+#define WAKE_TURN         1000
+#define WAKE_TURN_ANSWER  25
 
 /* After a failure, ms: doubled each time. */
 #define WAKE_BACKOFF_MIN  1000
@@ -35,6 +43,8 @@ struct wake_vm_s {
     uint64_t            since;          /* wake_now() when it was asked for */
     uint64_t            not_before;     /* after a failure */
     unsigned            failures;       /* in a row */
+    unsigned            turn;           /* in wakes.turns */
+    uint64_t            began;          /* its turn, wake_now() */
     unsigned            pending:1;      /* from begin until it is reported */
     unsigned            reported:1;
 
@@ -61,6 +71,8 @@ static struct {
     wake_vm_t        *buckets[WAKE_BUCKETS];
     wake_vm_t        *waiting, **last;  /* for one of WAKE_THREADS */
     unsigned          threads;
+    uint64_t          turns[WAKE_THREADS];  /* each until then; 0: free */
+    unsigned          most_turns;
 
     pthread_mutex_t   lock;
     wake_vm_t        *news;             /* to be collected */
@@ -74,6 +86,14 @@ wake_vm_init(const config_t *config, int notify, wake_vm_done_t done)
     wakes.config = config;
     wakes.done = done;
     wakes.last = &wakes.waiting;
+    wakes.most_turns = (unsigned) sysconf(_SC_NPROCESSORS_ONLN) / 2;
+
+    if (wakes.most_turns == 0) {
+        wakes.most_turns = 1;
+
+    } else if (wakes.most_turns > WAKE_THREADS) {
+        wakes.most_turns = WAKE_THREADS;
+    }
 
     pthread_mutex_lock(&wakes.lock);
     wakes.notify = notify;
@@ -186,12 +206,47 @@ wake_vm_find(const char *id)
 }
 
 
-static void
-wake_vm_run_waiting(void)
+/* Takes a free turn: 0, or -1 if there is none. */
+static int
+wake_vm_take_turn(wake_vm_t *vm, uint64_t now)
+{
+    unsigned  i;
+
+    for (i = 0; i < wakes.most_turns; i++) {
+        if (wakes.turns[i] <= now) {
+            wakes.turns[i] = now + WAKE_TURN;
+            vm->turn = i;
+            vm->began = now;
+            return 0;
+        }
+    }
+
+    return -1;
+}
+
+
+uint64_t
+wake_vm_next(void)
+{
+    unsigned  i;
+    uint64_t  next = UINT64_MAX;
+
+    for (i = 0; i < wakes.most_turns && wakes.waiting != NULL; i++) {
+        next = wakes.turns[i] < next ? wakes.turns[i] : next;
+    }
+
+    return next;
+}
+
+
+void
+wake_vm_run(uint64_t now)
 {
     wake_vm_t  *vm;
 
-    while ((vm = wakes.waiting) != NULL && wakes.threads < WAKE_THREADS) {
+    while ((vm = wakes.waiting) != NULL && wakes.threads < WAKE_THREADS
+           && wake_vm_take_turn(vm, now) == 0)
+    {
         wakes.waiting = vm->queued;
 
         if (wakes.waiting == NULL) {
@@ -274,7 +329,7 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry)
     *wakes.last = vm;
     wakes.last = &vm->queued;
 
-    wake_vm_run_waiting();
+    wake_vm_run(now);
 
     return vm;
 }
@@ -327,6 +382,11 @@ wake_vm_report(wake_vm_t *vm, const wake_vm_t *said, uint64_t now)
 {
     int  rc = said->awake ? 0 : said->rc;
 
+    /* unless it was so late that another one has the turn */
+    if (!vm->reported && now < vm->began + WAKE_TURN) {
+        wakes.turns[vm->turn] = now + WAKE_TURN_ANSWER;
+    }
+
     if (said->done) {
         vm->pending = 0;
         wakes.threads--;
@@ -377,7 +437,7 @@ wake_vm_collect(uint64_t now)
         wake_vm_free(said.id);
     }
 
-    wake_vm_run_waiting();
+    wake_vm_run(now);
 }
 
 

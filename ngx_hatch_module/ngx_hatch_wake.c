@@ -19,7 +19,6 @@
 /* Those who wait for the same port of the same VM. */
 
 struct ngx_hatch_wake_group_s {
-    ngx_hatch_wake_t        *hw;
     ngx_queue_t              queue;         /* in its bucket */
     ngx_queue_t              unsent;
     ngx_queue_t              waiters;
@@ -52,6 +51,7 @@ static void ngx_hatch_wake_answer_one(ngx_hatch_wake_t *hw,
 static void ngx_hatch_wake_answer(ngx_hatch_wake_t *hw,
     ngx_hatch_wake_group_t *group, ngx_hatch_wake_result_t result,
     ngx_uint_t kind, ngx_msec_t retry);
+static void ngx_hatch_wake_let_go(ngx_hatch_herd_member_t *member);
 static void ngx_hatch_wake_answer_all(ngx_hatch_wake_t *hw,
     ngx_uint_t only_impatient);
 static void ngx_hatch_wake_leave(ngx_hatch_wake_t *hw,
@@ -80,6 +80,7 @@ ngx_hatch_wake_init_process(ngx_hatch_wake_t *hw)
 
     ngx_queue_init(&hw->unsent);
     ngx_queue_init(&hw->answered);
+    ngx_queue_init(&hw->herds);
 
     hw->retry.handler = ngx_hatch_wake_retry_handler;
     hw->retry.data = hw;
@@ -541,7 +542,6 @@ ngx_hatch_wake_group(ngx_hatch_wake_t *hw, const char *vm, ngx_uint_t port,
     }
 
     (void) ngx_cpystrn((u_char *) group->vm, (u_char *) vm, HATCH_ID_SIZE);
-    group->hw = hw;
     group->port = port;
     group->request = ++hw->request * NGX_HATCH_WAKE_BUCKETS
                      + (bucket - hw->groups);
@@ -633,6 +633,7 @@ ngx_hatch_wake_ask(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
         return NGX_BUSY;
     }
 
+    waiter->wake = hw;
     waiter->group = group;
     waiter->waiting = 1;
     waiter->impatient = impatient && !group->told;
@@ -642,6 +643,7 @@ ngx_hatch_wake_ask(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
     waiter->timer.log = waiter->log;
 
     ngx_queue_insert_tail(&group->waiters, &waiter->queue);
+    waiter->queued = 1;
     group->n++;
     hw->held++;
 
@@ -659,7 +661,39 @@ ngx_hatch_wake_ask(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
 }
 
 
-/* Takes a waiter off whatever queue it is in. */
+ngx_int_t
+ngx_hatch_wake_join(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
+    const char *vm, ngx_uint_t port, ngx_msec_t timeout)
+{
+    ngx_hatch_herd_t  *herd;
+
+    if (hw->pid != ngx_pid || ngx_queue_empty(&hw->herds)
+        || hw->held >= hw->max_held)
+    {
+        return NGX_OK;
+    }
+
+    herd = ngx_hatch_herd_find(&hw->herds, vm, port);
+
+    if (herd == NULL || ngx_hatch_herd_join(herd, &waiter->herd)) {
+        return NGX_OK;
+    }
+
+    waiter->wake = hw;
+    waiter->waiting = 1;
+    waiter->result = NGX_HATCH_WAKE_READY;
+    waiter->timer.handler = ngx_hatch_wake_timer_handler;
+    waiter->timer.data = waiter;
+    waiter->timer.log = waiter->log;
+
+    hw->held++;
+    ngx_add_timer(&waiter->timer, timeout);
+
+    return NGX_AGAIN;
+}
+
+
+/* It does not wait any more; it may be in a herd still. */
 
 static void
 ngx_hatch_wake_leave(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter)
@@ -668,7 +702,11 @@ ngx_hatch_wake_leave(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter)
 
     group = waiter->group;
 
-    ngx_queue_remove(&waiter->queue);
+    if (waiter->queued) {
+        waiter->queued = 0;
+        ngx_queue_remove(&waiter->queue);
+    }
+
     waiter->waiting = 0;
     waiter->group = NULL;
     hw->held--;
@@ -688,11 +726,13 @@ ngx_hatch_wake_leave(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter)
 
 
 void
-ngx_hatch_wake_forget(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter)
+ngx_hatch_wake_forget(ngx_hatch_waiter_t *waiter)
 {
     if (waiter->waiting) {
-        ngx_hatch_wake_leave(hw, waiter);
+        ngx_hatch_wake_leave(waiter->wake, waiter);
     }
+
+    ngx_hatch_herd_leave(&waiter->herd);
 }
 
 
@@ -703,11 +743,12 @@ ngx_hatch_wake_timer_handler(ngx_event_t *ev)
     ngx_hatch_waiter_t  *waiter;
 
     waiter = ev->data;
-    hw = waiter->group->hw;
+    hw = waiter->wake;
 
     waiter->result = waiter->impatient ? NGX_HATCH_WAKE_NO_AGENT
                                        : NGX_HATCH_WAKE_TIMEOUT;
     ngx_hatch_wake_leave(hw, waiter);
+    ngx_hatch_herd_leave(&waiter->herd);
     waiter->handler(waiter);
 }
 
@@ -737,17 +778,54 @@ static void
 ngx_hatch_wake_answer(ngx_hatch_wake_t *hw, ngx_hatch_wake_group_t *group,
     ngx_hatch_wake_result_t result, ngx_uint_t kind, ngx_msec_t retry)
 {
+    ngx_hatch_herd_t    *herd;
     ngx_hatch_waiter_t  *waiter;
+
+    herd = NULL;
+
+    if (result == NGX_HATCH_WAKE_READY && kind != HATCH_WAKE_KIND_NONE) {
+        herd = ngx_hatch_herd_find(&hw->herds, group->vm, group->port);
+
+        if (herd == NULL) {
+            herd = ngx_hatch_herd_create(&hw->herds, group->vm, group->port,
+                                         ngx_hatch_wake_let_go);
+        }
+    }
 
     while (!ngx_queue_empty(&group->waiters)) {
         waiter = ngx_queue_data(ngx_queue_head(&group->waiters),
                                 ngx_hatch_waiter_t, queue);
         waiter->kind = kind;
         waiter->retry = retry;
-        ngx_hatch_wake_answer_one(hw, waiter, result);
+
+        if (herd == NULL || ngx_hatch_herd_join(herd, &waiter->herd)) {
+            ngx_hatch_wake_answer_one(hw, waiter, result);
+            continue;
+        }
+
+        /* its deadline goes on until its turn has come */
+
+        ngx_queue_remove(&waiter->queue);
+        waiter->queued = 0;
+        waiter->group = NULL;
+        waiter->result = result;
+        waiter->impatient = 0;
     }
 
     ngx_hatch_wake_free_group(group);
+}
+
+
+static void
+ngx_hatch_wake_let_go(ngx_hatch_herd_member_t *member)
+{
+    ngx_hatch_waiter_t  *waiter;
+
+    waiter = (ngx_hatch_waiter_t *)
+             ((u_char *) member - offsetof(ngx_hatch_waiter_t, herd));
+
+    ngx_hatch_wake_leave(waiter->wake, waiter);
+    waiter->handler(waiter);
 }
 
 

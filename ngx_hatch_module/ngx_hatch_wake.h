@@ -13,12 +13,15 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
+#include "ngx_hatch_herd.h"
+
 #include "hatch_wake.h"
 
 
 #define NGX_HATCH_WAKE_BUCKETS  256     /* fit a byte, see request below */
 
 
+typedef struct ngx_hatch_wake_s        ngx_hatch_wake_t;
 typedef struct ngx_hatch_waiter_s      ngx_hatch_waiter_t;
 typedef struct ngx_hatch_wake_group_s  ngx_hatch_wake_group_t;
 
@@ -49,15 +52,18 @@ struct ngx_hatch_waiter_s {
 
     /* ngx_hatch_wake.c only */
     ngx_queue_t                queue;
+    ngx_hatch_wake_t          *wake;
+    ngx_hatch_herd_member_t    herd;
     ngx_hatch_wake_group_t    *group;       /* NULL: it has its answer */
     ngx_event_t                timer;
     ngx_msec_t                 deadline;
     unsigned                   waiting:1;
+    unsigned                   queued:1;        /* in a group, or answered */
     unsigned                   impatient:1;
 };
 
 
-typedef struct {
+struct ngx_hatch_wake_s {
     struct sockaddr_un         sockaddr;
     ngx_str_t                  path;        /* NUL-terminated */
     ngx_uint_t                 max_held;    /* waiters, in this worker */
@@ -67,6 +73,7 @@ typedef struct {
     ngx_queue_t                groups[NGX_HATCH_WAKE_BUCKETS];
     ngx_queue_t                unsent;      /* groups to be asked for */
     ngx_queue_t                answered;    /* waiters to be told */
+    ngx_queue_t                herds;
     ngx_uint_t                 held;
     uint64_t                   request;     /* the last number given */
 
@@ -78,7 +85,7 @@ typedef struct {
     ngx_msec_t                 lost;        /* since then not connected */
     ngx_pid_t                  pid;
     unsigned                   complained:1;
-} ngx_hatch_wake_t;
+};
 
 
 /* Worker: connects, if the agent is there yet. */
@@ -99,8 +106,19 @@ void ngx_hatch_wake_cleanup(void *data);
 ngx_int_t ngx_hatch_wake_ask(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
     const char *vm, ngx_uint_t port, ngx_msec_t timeout, ngx_uint_t impatient);
 
-/* The waiter goes; the wake goes on.  Nothing if it does not wait. */
-void ngx_hatch_wake_forget(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter);
+/*
+ * For a VM that runs: the waiter joins its herd, if it has one.  NGX_OK: it
+ * need not wait.  NGX_AGAIN: it is held, and its handler called in its turn.
+ */
+ngx_int_t ngx_hatch_wake_join(ngx_hatch_wake_t *hw,
+    ngx_hatch_waiter_t *waiter, const char *vm, ngx_uint_t port,
+    ngx_msec_t timeout);
+
+/*
+ * What the waiter waited for is over: its request has been answered, or it
+ * goes before that; the wake goes on.
+ */
+void ngx_hatch_wake_forget(ngx_hatch_waiter_t *waiter);
 
 
 #endif /* _NGX_HATCH_WAKE_H_INCLUDED_ */

@@ -70,6 +70,7 @@ typedef struct {
     unsigned                 ungated:1;     /* nobody to ask if it is ready */
     unsigned                 answered:1;    /* waiter has a result */
     unsigned                 served:1;      /* the agent says it is ready */
+    unsigned                 let_go:1;      /* it was in the VM's herd */
 } ngx_http_hatch_ctx_t;
 
 

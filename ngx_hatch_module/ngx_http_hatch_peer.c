@@ -155,6 +155,7 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
 
     ngx_hatch_busy_end(&ngx_http_hatch_main_conf(ctx->request)->busy,
                        &ctx->busy);
+    ngx_hatch_wake_forget(&ctx->waiter);
 
     /* nginx counts a stale kept connection as a try of its own */
 

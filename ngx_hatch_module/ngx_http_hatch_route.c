@@ -455,7 +455,7 @@ ngx_http_hatch_ctx_cleanup(void *data)
 
     hmcf = ngx_http_hatch_main_conf(ctx->request);
 
-    ngx_hatch_wake_forget(&hmcf->wake, &ctx->waiter);
+    ngx_hatch_wake_forget(&ctx->waiter);
     ngx_hatch_busy_end(&hmcf->busy, &ctx->busy);
 }
 

@@ -32,6 +32,12 @@ static ngx_http_hatch_served_t *ngx_http_hatch_served(
     ngx_http_hatch_ctx_t *ctx);
 static ngx_uint_t ngx_http_hatch_is_served(ngx_http_hatch_ctx_t *ctx);
 static void ngx_http_hatch_set_served(ngx_http_hatch_ctx_t *ctx);
+static ngx_int_t ngx_http_hatch_wake_ask(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx, ngx_uint_t runs);
+static void ngx_http_hatch_wake_prepare(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
+static ngx_int_t ngx_http_hatch_wake_wait(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_wake_timed_out(ngx_http_request_t *r);
 static void ngx_http_hatch_wake_handler(ngx_hatch_waiter_t *waiter);
 static uint64_t ngx_http_hatch_usec(void);
 
@@ -103,17 +109,13 @@ ngx_int_t
 ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     hatch_state_t state)
 {
-    ngx_int_t                    rc;
-    ngx_uint_t                   impatient;
-    ngx_msec_int_t               left;
-    ngx_http_hatch_loc_conf_t   *hlcf;
-    ngx_http_hatch_main_conf_t  *hmcf;
+    ngx_uint_t  runs;
 
-    impatient = state == HATCH_STATE_RUNNING;
+    runs = state == HATCH_STATE_RUNNING;
 
-    /* what the agent said is of the guest that it is now, or soon asked again */
+    /* what the agent said is of the guest that it is now, or asked again */
 
-    if (ctx->served && impatient) {
+    if (ctx->served && runs) {
         ngx_http_hatch_set_served(ctx);
     }
 
@@ -121,14 +123,9 @@ ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
     /* one without an address is nginx's to refuse */
 
-    if (impatient && (ctx->ungated || ctx->vm.family == 0
-                      || ctx->vm.incarnation == 0
-                      || ngx_http_hatch_is_served(ctx)))
+    if (runs && (ctx->ungated || ctx->vm.family == 0
+                 || ctx->vm.incarnation == 0))
     {
-        if (ctx->held) {
-            ctx->wake_time = ngx_http_hatch_usec() - ctx->held;
-        }
-
         return NGX_DECLINED;
     }
 
@@ -139,45 +136,92 @@ ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
                                            "agent to wake it");
     }
 
+    return ngx_http_hatch_wake_ask(r, ctx, runs);
+}
+
+
+/* Joins the herd of a VM that is known to be served, or asks the agent. */
+
+static ngx_int_t
+ngx_http_hatch_wake_ask(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
+    ngx_uint_t runs)
+{
+    ngx_int_t                    rc;
+    ngx_msec_t                   left;
+    ngx_http_hatch_main_conf_t  *hmcf;
+
     hmcf = ngx_http_hatch_main_conf(r);
-    hlcf = ngx_http_hatch_loc_conf(r);
 
     if (ctx->held == 0) {
         ctx->held = ngx_http_hatch_usec();
-        ctx->deadline = ngx_current_msec + hlcf->wake_timeout;
+        ctx->deadline = ngx_current_msec
+                        + ngx_http_hatch_loc_conf(r)->wake_timeout;
     }
 
-    left = (ngx_msec_int_t) (ctx->deadline - ngx_current_msec);
+    left = ctx->deadline - ngx_current_msec;
 
-    if (left <= 0) {
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_GATEWAY_TIME_OUT,
-                                           "wake_timeout", "the VM did not "
-                                           "become ready in time");
+    if ((ngx_msec_int_t) left <= 0) {
+        return ngx_http_hatch_wake_timed_out(r);
     }
+
+    if (runs && ngx_http_hatch_is_served(ctx)) {
+
+        if (ctx->waiter.herd.herd == NULL && !ctx->let_go) {
+            ctx->let_go = 1;
+            ngx_http_hatch_wake_prepare(r, ctx);
+            rc = ngx_hatch_wake_join(&hmcf->wake, &ctx->waiter, ctx->route.vm,
+                                     ctx->route.target_port, left);
+
+        } else {
+            rc = NGX_OK;
+        }
+
+        if (rc == NGX_OK) {
+            ctx->wake_time = ngx_http_hatch_usec() - ctx->held;
+            return NGX_DECLINED;
+        }
+
+    } else {
+        ngx_http_hatch_wake_prepare(r, ctx);
+        rc = ngx_hatch_wake_ask(&hmcf->wake, &ctx->waiter, ctx->route.vm,
+                                ctx->route.target_port, left, runs);
+    }
+
+    switch (rc) {
+
+    case NGX_AGAIN:
+        return ngx_http_hatch_wake_wait(r);
+
+    case NGX_DECLINED:
+        ctx->ungated = 1;
+        return NGX_DECLINED;
+
+    case NGX_BUSY:
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "too_many_held", "too many "
+                                           "requests wait for VMs to wake");
+
+    default:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+
+static void
+ngx_http_hatch_wake_prepare(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
+{
+    ngx_hatch_wake_forget(&ctx->waiter);
 
     ngx_memzero(&ctx->waiter, sizeof(ngx_hatch_waiter_t));
     ctx->waiter.handler = ngx_http_hatch_wake_handler;
     ctx->waiter.data = ctx;
     ctx->waiter.log = r->connection->log;
+}
 
-    rc = ngx_hatch_wake_ask(&hmcf->wake, &ctx->waiter, ctx->route.vm,
-                            ctx->route.target_port, left, impatient);
 
-    if (rc == NGX_DECLINED) {
-        ctx->ungated = 1;
-        return NGX_DECLINED;
-    }
-
-    if (rc == NGX_BUSY) {
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                           "too_many_held", "too many "
-                                           "requests wait for VMs to wake");
-    }
-
-    if (rc != NGX_AGAIN) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
+static ngx_int_t
+ngx_http_hatch_wake_wait(ngx_http_request_t *r)
+{
     /* a client that leaves is noticed; a subrequest's is the main one's */
 
     if (r == r->main) {
@@ -191,6 +235,15 @@ ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_wake_timed_out(ngx_http_request_t *r)
+{
+    return ngx_http_hatch_route_refuse(r, NGX_HTTP_GATEWAY_TIME_OUT,
+                                       "wake_timeout", "the VM did not "
+                                       "become ready in time");
 }
 
 
@@ -258,9 +311,7 @@ ngx_http_hatch_wake_result(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                                            "connections on the route's port");
 
     case NGX_HATCH_WAKE_TIMEOUT:
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_GATEWAY_TIME_OUT,
-                                           "wake_timeout", "the VM did not "
-                                           "become ready in time");
+        return ngx_http_hatch_wake_timed_out(r);
 
     default:
         ctx->retry_after = (ctx->waiter.retry + 999) / 1000;
