@@ -81,7 +81,7 @@ void hatch_activity_detach(hatch_activity_t *activity);
 /* 1 while the mapping is an activity file. */
 int hatch_activity_intact(const hatch_activity_t *activity);
 
-/* How old a stamp may be to stand for a new one; idle_timeout as in the zone. */
+/* How old a stamp may be to stand for a new one; idle_timeout as published. */
 static inline uint64_t
 hatch_activity_fresh(uint64_t idle_timeout)
 {

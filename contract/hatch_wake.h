@@ -4,9 +4,9 @@
  * fixed size, in the machine's byte order (both ends are on one machine).
  *
  *   worker                             agent
- *   ASK request=7 vm port timeout ───►
- *                                 ◄─── WAIT  request=7    it is being woken
- *                                 ◄─── READY request=7    kind, duration
+ *   ASK request=7 vm port timeout -->
+ *                                 <-- WAIT  request=7    it is being woken
+ *                                 <-- READY request=7    kind, duration
  *
  * Each ASK gets exactly one READY or FAILED, and before it a WAIT unless the
  * answer comes at once.  `request` is a number that the worker chooses and
