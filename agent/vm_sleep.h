@@ -28,7 +28,8 @@ int vm_idle_save(const config_t *config, const char *id, hatch_err_t *err);
  * progress is cancelled.  awake(arg, kind) is called as soon as the guest runs
  * and the zone says so; what comes after it is not worth waiting for.
  * Saved memory that cannot be restored is dropped and the VM boots.
- * HATCH_ERR_UNAVAILABLE: libvirt is gone; try again when it is back.
+ * HATCH_ERR_UNAVAILABLE: libvirt is gone; HATCH_ERR_BUSY: the VM is being
+ * recovered.  Try again.
  */
 int vm_wake(const config_t *config, const char *id,
     void (*awake)(void *arg, hatch_wake_kind_t kind), void *arg,

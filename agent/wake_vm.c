@@ -28,7 +28,10 @@
 #define WAKE_BACKOFF_MIN  1000
 #define WAKE_BACKOFF_MAX  30000
 
-/* libvirt restarts within seconds; so long a wake tries again, ms. */
+/*
+ * libvirt restarts, and VMs are recovered, within seconds; so long a wake
+ * tries again, ms.
+ */
 #define WAKE_OUTAGE       10000
 #define WAKE_OUTAGE_STEP  100
 
@@ -141,8 +144,8 @@ wake_vm_thread(void *data)
 
     do {
         rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
-    } while (rc == HATCH_ERR_UNAVAILABLE && !vm->awake
-             && wake_now() - vm->since < WAKE_OUTAGE
+    } while ((rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY)
+             && !vm->awake && wake_now() - vm->since < WAKE_OUTAGE
              && nanosleep(&pause, NULL) == 0);
 
     if (rc != 0) {

@@ -280,3 +280,107 @@ upstream "vms" has "hatch" and "zone" in
 --- must_die
 --- error_log
 "hatch" directive must be before "keepalive" and cannot be with another load balancing method
+
+
+=== TEST 31: hatch_agent with an address that is no unix socket
+--- http_config
+    hatch_agent 127.0.0.1:80;
+--- config
+--- must_die
+--- error_log
+invalid address "127.0.0.1:80" of "hatch_agent", it must be "unix:" and an absolute path
+
+
+=== TEST 32: hatch_agent with a relative path
+--- http_config
+    hatch_agent unix:wake.sock;
+--- config
+--- must_die
+--- error_log
+invalid address "unix:wake.sock" of "hatch_agent"
+
+
+=== TEST 33: hatch_agent with a path that is too long
+--- http_config eval
+"hatch_agent unix:/" . 'x' x 120 . ";"
+--- config
+--- must_die
+--- error_log
+of "hatch_agent" is longer than 107 bytes
+
+
+=== TEST 34: hatch_agent with a wrong number
+--- http_config
+    hatch_agent unix:/run/wake.sock max_held=0;
+--- config
+--- must_die
+--- error_log
+invalid parameter "max_held=0" of "hatch_agent", it must be "max_held=" or "max_held_per_vm=", once, and 1 to 1000000
+
+
+=== TEST 35: hatch_agent with an unknown parameter
+--- http_config
+    hatch_agent unix:/run/wake.sock held=9;
+--- config
+--- must_die
+--- error_log
+invalid parameter "held=9" of "hatch_agent"
+
+
+=== TEST 36: hatch_agent with a parameter twice
+--- http_config
+    hatch_agent unix:/run/wake.sock max_held=1 max_held=2;
+--- config
+--- must_die
+--- error_log
+invalid parameter "max_held=2" of "hatch_agent"
+
+
+=== TEST 37: hatch_agent twice
+--- http_config
+    hatch_agent unix:/run/wake.sock;
+    hatch_agent unix:/run/wake.sock;
+--- config
+--- must_die
+--- error_log
+"hatch_agent" directive is duplicate
+
+
+=== TEST 38: hatch_wake with another word
+--- config
+    hatch_wake maybe;
+--- must_die
+--- error_log
+invalid value "maybe" of "hatch_wake", it must be "on", "off" or have a variable
+
+
+=== TEST 39: hatch_wake with an unknown variable
+--- config
+    hatch_wake $nothing_of_the_kind;
+--- must_die
+--- error_log
+unknown "nothing_of_the_kind" variable
+
+
+=== TEST 40: hatch_wake_timeout of nothing
+--- config
+    hatch_wake_timeout 0;
+--- must_die
+--- error_log
+"hatch_wake_timeout" must be 1ms to 1h
+
+
+=== TEST 41: hatch_wake_timeout that is too long
+--- config
+    hatch_wake_timeout 2h;
+--- must_die
+--- error_log
+"hatch_wake_timeout" must be 1ms to 1h
+
+
+=== TEST 42: hatch_asleep_status with another status
+--- config
+    hatch_asleep_status 404;
+--- must_die
+--- error_log
+invalid value "404"

@@ -8,12 +8,6 @@ use warnings;
 use Test::Hatch world => 'libvirt';
 use Test::More;
 
-sub page {
-    my ($name, $path) = @_;
-    return http('127.0.0.1:9090', 'GET', $path // '/', undef,
-                Host => "$name.hatch.localhost:9090");
-}
-
 start_agent(connect => 'qemu:///system');
 ok(start_nginx(), 'nginx starts') or diag(nginx_log());
 

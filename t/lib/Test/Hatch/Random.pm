@@ -151,6 +151,10 @@ sub agree {
     my ($libvirt) = @_;
     my %vms;
 
+    # none falls asleep while we look
+    api('PATCH', "/vms/$_", { idle_timeout => undef, save_after => undef })
+        for ids();
+
     Test::Hatch::wait_until('every VM is at rest', sub {
         %vms = map { $_->{id} => $_ } @{ api('GET', '/vms')->{json} };
         return !grep $_->{state} =~ /ing$/ && $_->{state} ne 'running',
