@@ -28,11 +28,6 @@
 #define IDLE_STACK       (512 * 1024)
 
 
-typedef struct {
-    table_due_t  due;
-} idle_job_t;
-
-
 static struct {
     const config_t   *config;
     pthread_t         thread;
@@ -70,16 +65,16 @@ idle_do(const table_due_t *due)
 static void *
 idle_job(void *data)
 {
-    idle_job_t  *job = data;
+    table_due_t  *due = data;
 
-    idle_do(&job->due);
+    idle_do(due);
 
     pthread_mutex_lock(&idle.lock);
-    idle.running[job->due.todo]--;
+    idle.running[due->todo]--;
     pthread_cond_signal(&idle.wake);
     pthread_mutex_unlock(&idle.lock);
 
-    free(job);
+    free(due);
 
     return NULL;
 }
@@ -91,7 +86,7 @@ idle_begin(const table_due_t *due)
 {
     int             rc;
     pthread_t       thread;
-    idle_job_t     *job;
+    table_due_t    *copy;
     pthread_attr_t  attr;
 
     static const unsigned  most[] = { IDLE_PAUSES, IDLE_SAVES };
@@ -100,21 +95,21 @@ idle_begin(const table_due_t *due)
         return -1;
     }
 
-    job = malloc(sizeof(*job));
-    if (job == NULL) {
+    copy = malloc(sizeof(*copy));
+    if (copy == NULL) {
         return -1;
     }
 
-    job->due = *due;
+    *copy = *due;
 
     (void) pthread_attr_init(&attr);
     (void) pthread_attr_setstacksize(&attr, IDLE_STACK);
     (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &attr, idle_job, job);
+    rc = pthread_create(&thread, &attr, idle_job, copy);
     (void) pthread_attr_destroy(&attr);
 
     if (rc != 0) {
-        free(job);
+        free(copy);
         return -1;
     }
 
