@@ -36,8 +36,14 @@ clock_step(virDomainPtr domain)
 }
 
 
+typedef struct {
+    char  id[HATCH_ID_SIZE];
+    int   tries;
+} clock_job_t;
+
+
 static void
-clock_set(const char *id)
+clock_set(const char *id, int tries)
 {
     int                          i;
     virErrorPtr                  last;
@@ -52,7 +58,7 @@ clock_set(const char *id)
 
     domain = virDomainLookupByName(lease.conn, id);
 
-    for (i = 0; domain != NULL && i < CLOCK_TRIES; i++) {
+    for (i = 0; domain != NULL && i < tries; i++) {
         if (clock_step(domain) == 0) {
             log_event(LOG_DEBUG, "%s: its clock is set", id);
             break;
@@ -76,30 +82,35 @@ clock_set(const char *id)
 static void *
 clock_run(void *data)
 {
-    clock_set(data);
-    free(data);
+    clock_job_t  *job = data;
+
+    clock_set(job->id, job->tries);
+    free(job);
 
     return NULL;
 }
 
 
 void
-vm_set_clock(const char *id)
+vm_set_clock(const char *id, int restored)
 {
-    char           *copy = strdup(id);
     pthread_t       thread;
+    clock_job_t    *job = calloc(1, sizeof(*job));
     pthread_attr_t  attr;
 
-    if (copy == NULL) {
+    if (job == NULL) {
         return;
     }
+
+    (void) strncpy(job->id, id, sizeof(job->id) - 1);
+    job->tries = restored ? CLOCK_TRIES : 1;
 
     (void) pthread_attr_init(&attr);
     (void) pthread_attr_setstacksize(&attr, CLOCK_STACK);
     (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 
-    if (pthread_create(&thread, &attr, clock_run, copy) != 0) {
-        free(copy);
+    if (pthread_create(&thread, &attr, clock_run, job) != 0) {
+        free(job);
     }
 
     (void) pthread_attr_destroy(&attr);

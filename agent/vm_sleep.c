@@ -335,7 +335,7 @@ vm_wake(const config_t *config, const char *id,
         vm_drop(&op);
 
         if (cancelled) {
-            vm_set_clock(id);
+            vm_set_clock(id, 0);
         }
 
         return 0;
@@ -353,7 +353,7 @@ vm_wake(const config_t *config, const char *id,
     rc = vm_end(&op, rc, &vm, err);
 
     if (rc == 0 && kind != HATCH_WAKE_KIND_BOOT) {
-        vm_set_clock(id);
+        vm_set_clock(id, kind == HATCH_WAKE_KIND_RESTORE);
     }
 
     return rc;

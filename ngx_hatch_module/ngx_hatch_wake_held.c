@@ -340,7 +340,12 @@ ngx_hatch_wake_answer(ngx_hatch_wake_t *hw, ngx_hatch_wake_group_t *group,
         waiter->queued = 0;
         waiter->group = NULL;
         waiter->result = result;
-        waiter->impatient = 0;
+
+        if (waiter->impatient) {
+            waiter->impatient = 0;
+            ngx_add_timer(&waiter->timer,
+                          ngx_hatch_wake_left(waiter->deadline));
+        }
     }
 
     ngx_hatch_wake_free_group(group);

@@ -83,11 +83,11 @@ $socket->flush;
 is(scalar <$socket>, "still there\n", 'and the WebSocket is open');
 my $t = time;
 close $socket;
-asleep_after($t, 2, 'closed: asleep on time');
+asleep_after($t, 3.5, 'closed: asleep on time');
 
 # --- a stream ---
 
-idle(.4);
+idle(1);
 my $r = http('127.0.0.1:9091', 'GET', '/cgi-bin/slow?4', undef,
              Host => 'web.hatch.localhost');
 is(() = $r->{body} =~ /^data: \d/mg, 4, 'a stream comes whole');

@@ -87,7 +87,7 @@ while (time < $until - 5) {
         agent();
         $kills++;
     }
-    push @outages, [$began - 1, time + 1];
+    push @outages, [$began - 1, time + 5];   # and what is backed off then
     $next = time + 12;
 }
 waitpid $_, 0 for @pids;
