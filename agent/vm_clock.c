@@ -19,6 +19,12 @@
 #include <time.h>
 
 
+/*
+ * The request that woke it comes first: setting the clock takes processor time
+ * in the guest, too, ms.
+ */
+#define CLOCK_DELAY  50
+
 /* A guest that was restored has its channel connected a moment later. */
 #define CLOCK_TRIES  20
 #define CLOCK_PAUSE  50             /* ms between them */
@@ -50,7 +56,10 @@ clock_set(const char *id, int tries)
     hatch_err_t                  err;
     virt_lease_t                 lease = { NULL, 0 };
     const struct timespec        pause = { 0, CLOCK_PAUSE * 1000000 };
+    const struct timespec        delay = { 0, CLOCK_DELAY * 1000000 };
     cleanup_domain virDomainPtr  domain = NULL;
+
+    (void) nanosleep(&delay, NULL);
 
     if (virt_lease(&lease, &err) != 0) {
         return;
