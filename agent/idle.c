@@ -6,6 +6,7 @@
 #include "table_sleep.h"
 #include "vm_sleep.h"
 #include "wake.h"
+#include "work.h"
 
 #include "hatch_clock.h"
 
@@ -24,8 +25,6 @@
 /* How many at once.  Pausing takes milliseconds; saving takes the disk. */
 #define IDLE_PAUSES      32
 #define IDLE_SAVES       4
-
-#define IDLE_STACK       (512 * 1024)
 
 
 static struct {
@@ -84,10 +83,7 @@ idle_job(void *data)
 static int
 idle_begin(const table_due_t *due)
 {
-    int             rc;
-    pthread_t       thread;
-    table_due_t    *copy;
-    pthread_attr_t  attr;
+    table_due_t  *copy;
 
     static const unsigned  most[] = { IDLE_PAUSES, IDLE_SAVES };
 
@@ -102,13 +98,7 @@ idle_begin(const table_due_t *due)
 
     *copy = *due;
 
-    (void) pthread_attr_init(&attr);
-    (void) pthread_attr_setstacksize(&attr, IDLE_STACK);
-    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &attr, idle_job, copy);
-    (void) pthread_attr_destroy(&attr);
-
-    if (rc != 0) {
+    if (work_detach(idle_job, copy) != 0) {
         free(copy);
         return -1;
     }

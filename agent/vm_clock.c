@@ -9,11 +9,11 @@
 #include "vm_private.h"
 #include "cleanup.h"
 #include "log.h"
+#include "work.h"
 
 #include "hatch_clock.h"
 
 #include <libvirt/virterror.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -28,8 +28,6 @@
 /* A guest that was restored has its channel connected a moment later. */
 #define CLOCK_TRIES  20
 #define CLOCK_PAUSE  50             /* ms between them */
-
-#define CLOCK_STACK  (256 * 1024)
 
 
 static int
@@ -103,9 +101,7 @@ clock_run(void *data)
 void
 vm_set_clock(const char *id, int restored)
 {
-    pthread_t       thread;
-    clock_job_t    *job = calloc(1, sizeof(*job));
-    pthread_attr_t  attr;
+    clock_job_t  *job = calloc(1, sizeof(*job));
 
     if (job == NULL) {
         return;
@@ -114,13 +110,7 @@ vm_set_clock(const char *id, int restored)
     (void) strncpy(job->id, id, sizeof(job->id) - 1);
     job->tries = restored ? CLOCK_TRIES : 1;
 
-    (void) pthread_attr_init(&attr);
-    (void) pthread_attr_setstacksize(&attr, CLOCK_STACK);
-    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-
-    if (pthread_create(&thread, &attr, clock_run, job) != 0) {
+    if (work_detach(clock_run, job) != 0) {
         free(job);
     }
-
-    (void) pthread_attr_destroy(&attr);
 }

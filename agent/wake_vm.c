@@ -4,6 +4,7 @@
 #include "log.h"
 #include "vm_sleep.h"
 #include "wake.h"
+#include "work.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -36,7 +37,6 @@
 #define WAKE_OUTAGE_STEP  100
 
 #define WAKE_BUCKETS      1024
-#define WAKE_STACK        (512 * 1024)
 
 
 struct wake_vm_s {
@@ -169,23 +169,6 @@ wake_vm_thread(void *data)
 }
 
 
-static int
-wake_vm_spawn(wake_vm_t *vm)
-{
-    int             rc;
-    pthread_t       thread;
-    pthread_attr_t  attr;
-
-    (void) pthread_attr_init(&attr);
-    (void) pthread_attr_setstacksize(&attr, WAKE_STACK);
-    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &attr, wake_vm_thread, vm);
-    (void) pthread_attr_destroy(&attr);
-
-    return rc;
-}
-
-
 /* --- in the wake thread --- */
 
 static wake_vm_t **
@@ -258,7 +241,7 @@ wake_vm_run(uint64_t now)
 
         vm->queued = NULL;
 
-        if (wake_vm_spawn(vm) == 0) {
+        if (work_detach(wake_vm_thread, vm) == 0) {
             wakes.threads++;
             continue;
         }

@@ -106,8 +106,8 @@ work_new(void (*run)(void *), void (*release)(void *), void *arg)
 }
 
 
-static int
-work_start(work_t *work)
+int
+work_detach(void *(*run)(void *arg), void *arg)
 {
     int             rc;
     pthread_t       thread;
@@ -117,7 +117,7 @@ work_start(work_t *work)
     (void) pthread_attr_setstacksize(&attr, WORK_STACK);
     (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 
-    rc = pthread_create(&thread, &attr, work_thread, work);
+    rc = pthread_create(&thread, &attr, run, arg);
     (void) pthread_attr_destroy(&attr);
 
     return rc;
@@ -132,7 +132,7 @@ work_run(void (*run)(void *arg), void (*release)(void *arg), void *arg,
     work_t          *work = work_new(run, release, arg);
     struct timespec  ts = { 0, 0 };
 
-    rc = work != NULL ? work_start(work) : ENOMEM;
+    rc = work != NULL ? work_detach(work_thread, work) : ENOMEM;
 
     if (rc != 0) {
         if (work != NULL) {

@@ -25,6 +25,9 @@
 int work_run(void (*run)(void *arg), void (*release)(void *arg), void *arg,
     hatch_err_t *err);
 
+/* Starts a thread that nobody joins.  0, or an errno. */
+int work_detach(void *(*run)(void *arg), void *arg);
+
 /*
  * The calling operation's next step may take that many seconds; what is a
  * literal, as in "pausing the VM".  Nothing happens in other threads.

@@ -129,6 +129,14 @@ ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
+    /* nearly every request: nothing to wait for, nobody to ask */
+
+    if (runs && ctx->held == 0 && ngx_http_hatch_is_served(ctx)
+        && ngx_queue_empty(&ngx_http_hatch_main_conf(r)->wake.herds))
+    {
+        return NGX_DECLINED;
+    }
+
     if (ctx->ungated) {
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                            "agent_unavailable",

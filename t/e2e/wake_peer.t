@@ -48,6 +48,8 @@ sub message {
            $m{kind} // 0, $request, $m{timeout} // 0, $m{duration} // 0, 0,
            $m{failure} // 0, 0, '', 0;
 }
+# Listens, and says nothing (more) until the worker hangs up.
+sub silent { my ($c) = @_; 1 while sysread $c, my $m, 64 }
 sub asked { my ($c) = @_; sysread($c, my $m, 64) // return;
             return if length $m < 64;
             return (unpack 'L S S Q L L S S L a24 Q', $m)[3] }
@@ -55,7 +57,7 @@ sub asked { my ($c) = @_; sysread($c, my $m, 64) // return;
 (my $conf = nginx_conf(workers => 1))
     =~ s/(hatch_agent [^;]+);/$1 max_held=3 max_held_per_vm=2;/;
 $conf =~ s/(hatch_route hatch.localhost;)/$1 hatch_wake_timeout 2s;/;
-peer(sub { sleep 100 });
+peer(\&silent);
 start_nginx(conf => $conf);
 
 sub answer {
@@ -91,19 +93,19 @@ my %nonsense = (
     'hangs up' => [sub { }, '503 agent_unavailable'],
     'another program' => [sub { my ($c) = @_; asked($c);
                                 syswrite $c, 'HTTP/1.1 400 Bad' x 8;
-                                sleep 100 }, '504 wake_timeout'],
+                                silent($c) }, '504 wake_timeout'],
     'half a message' => [sub { my ($c) = @_;
                                my $n = asked($c);
                                syswrite $c, substr message($n, type => 3), 0, 9
                            }, '503 agent_unavailable'],
     'an answer to nobody' => [sub { my ($c) = @_; my $n = asked($c);
                                     syswrite $c, message($n + 256, type => 3);
-                                    sleep 100 }, '504 wake_timeout'],
+                                    silent($c) }, '504 wake_timeout'],
     'an unknown failure' => [sub { my ($c) = @_; my $n = asked($c);
                                    syswrite $c, message($n, type => 4,
                                                         failure => 99,
                                                         timeout => 7000);
-                                   sleep 100 }, '503 wake_failed'],
+                                   silent($c) }, '503 wake_failed'],
     'ready, but it is not' => [sub { my ($c) = @_;
                                      while (defined(my $n = asked($c))) {
                                          syswrite $c, message($n, type => 3,
