@@ -94,7 +94,7 @@ vm_handle_metrics(const api_request_t *request, api_response_t *response)
 {
     hatch_err_t  err;
 
-    if (stats_get(request->config, request->id, &response->body, &err) != 0) {
+    if (stats_get(request->id, &response->body, &err) != 0) {
         api_fail(response, &err, "vm_not_found");
         return;
     }
@@ -112,7 +112,7 @@ const api_endpoint_t  api_vm_action_endpoints[] = {
       vm_handle_pause },
     { "POST", "/vms/{id}/resume", API_WORK, API_BODY_OPTIONAL,
       vm_handle_resume },
-    { "GET", "/vms/{id}/metrics", API_WORK, API_BODY_NONE,
+    { "GET", "/vms/{id}/metrics", API_DIRECT, API_BODY_NONE,
       vm_handle_metrics },
     { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
 };

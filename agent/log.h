@@ -16,8 +16,11 @@ typedef enum {
 } log_level_t;
 
 
-/* Events above this level are dropped.  Default: LOG_INFO. */
-void log_set_level(log_level_t level);
+/*
+ * Events above this level are dropped (default: LOG_INFO).  Where standard
+ * error is journald's, lines begin with its "<N>" in place of TIME LEVEL.
+ */
+void log_open(log_level_t level);
 
 /* The level of that name, or -1. */
 int log_parse_level(const char *name);

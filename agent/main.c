@@ -16,6 +16,7 @@
 #include "routes.h"
 #include "snapshot.h"
 #include "state.h"
+#include "stats.h"
 #include "sync.h"
 #include "table.h"
 #include "template.h"
@@ -173,6 +174,10 @@ main_start(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
+        rc = stats_start(config, err);
+    }
+
+    if (rc == 0) {
         rc = http_start(config, err);
     }
 
@@ -193,12 +198,15 @@ main_give_up(int signo)
 }
 
 
-/* A heartbeat every second until a signal comes. */
+/*
+ * A heartbeat every half a second until a signal comes: "hatch_readyz
+ * max_age=1s" must not see a gap.
+ */
 static void
 main_loop(const sigset_t *set)
 {
     hatch_err_t      err;
-    struct timespec  second = { 1, 0 };
+    struct timespec  step = { 0, 500000000 };
 
     do {
         err.code = 0;
@@ -207,7 +215,7 @@ main_loop(const sigset_t *set)
         if (err.code != 0) {
             log_event(LOG_WARN, "%s", err.text);
         }
-    } while (sigtimedwait(set, NULL, &second) == -1);
+    } while (sigtimedwait(set, NULL, &step) == -1);
 }
 
 
@@ -225,7 +233,7 @@ main(int argc, char **argv)
     }
 
     if (rc == 0) {
-        log_set_level((log_level_t) log_parse_level(config.log_level));
+        log_open((log_level_t) log_parse_level(config.log_level));
         main_block_signals(&set);
         xmlInitParser();
 
@@ -250,6 +258,7 @@ main(int argc, char **argv)
     (void) alarm(MAIN_STOP_TIMEOUT);
 
     http_stop();
+    stats_stop();
     idle_stop();
     wake_stop();
     sync_stop();

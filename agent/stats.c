@@ -1,197 +1,324 @@
 #define _GNU_SOURCE
 
 #include "stats.h"
-#include "cleanup.h"
-#include "table.h"
+#include "log.h"
+#include "stats_record.h"
 #include "virt.h"
 #include "work.h"
 
 #include "hatch_clock.h"
 
-#include <stdio.h>
-#include <string.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
 
 
-/* libvirt's groups: what they cost is no call to the guest. */
-#define STATS_GROUPS  (VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_CPU_TOTAL    \
-                       | VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU     \
-                       | VIR_DOMAIN_STATS_INTERFACE | VIR_DOMAIN_STATS_BLOCK)
+/*
+ * VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT passes over a VM that another
+ * operation has, but it is a call of our own that hangs first when a QEMU
+ * does.  Then the next call, by another connection, finds that VM taken and
+ * passes over it.  So a call that is overdue is left behind, and so many may
+ * be at once; with one more VM that hangs, only what costs no call to any QEMU
+ * is asked for.
+ */
+#define STATS_BEHIND  4
+
+/* How long a call may take, ms: that, or a few times as long as the last. */
+#define STATS_PATIENCE_FIRST  5000
+#define STATS_PATIENCE        1000
+#define STATS_PATIENCE_TIMES  4
+
+/* After a failure, ms. */
+#define STATS_RETRY  1000
 
 
-static uint64_t
-stats_value(const virTypedParameter *p)
+static struct {
+    const config_t   *config;
+    pthread_t         thread;
+    pthread_mutex_t   lock;
+    pthread_cond_t    changed;
+    uint64_t          begun;        /* number of the last call */
+    uint64_t          ended;        /* highest number that has ended */
+    uint64_t          took;         /* the last good one, ms */
+    unsigned          calls;        /* that have not ended */
+    int               failed;       /* the last one; each failure logs once */
+    unsigned          late:1;       /* and it was said so */
+    unsigned          stop:1;
+    unsigned          running:1;
+} stats = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+
+/* One call in its own thread. */
+typedef struct {
+    uint64_t      number;
+    unsigned      groups;
+} stats_call_t;
+
+
+/* --- the thread of one call --- */
+
+/* Locked.  What a call that was left behind brings is old by now. */
+static void
+stats_apply(const stats_call_t *call, virDomainStatsRecordPtr *records,
+    uint64_t began)
 {
-    switch (p->type) {
+    uint64_t         now = hatch_clock_ms();
+    table_sample_t   sample;
 
-    case VIR_TYPED_PARAM_INT:
-        return (uint64_t) p->value.i;
+    if (call->number < stats.ended) {
+        return;
+    }
 
-    case VIR_TYPED_PARAM_UINT:
-        return p->value.ui;
+    stats.took = now - began;
+    stats.late = 0;
 
-    case VIR_TYPED_PARAM_LLONG:
-        return (uint64_t) p->value.l;
+    for ( ; *records != NULL; records++) {
+        stats_record(*records, &sample);
+        table_sample(virDomainGetName((*records)->dom), &sample, now);
+    }
 
-    case VIR_TYPED_PARAM_ULLONG:
-        return p->value.ul;
+    table_sampled(now, stats.took);
+}
 
-    default:
+
+static void
+stats_report(int rc, const hatch_err_t *err)
+{
+    if (rc != 0) {
+        table_sample_failed();
+
+        if (!stats.failed && rc != HATCH_ERR_UNAVAILABLE) {
+            log_event(LOG_WARN, "no statistics: %s", err->text);
+        }
+    }
+
+    stats.failed = rc != 0;
+}
+
+
+static void *
+stats_thread(void *data)
+{
+    int                       rc;
+    uint64_t                  began = hatch_clock_ms();
+    hatch_err_t               err;
+    stats_call_t             *call = data;
+    virt_lease_t              lease = { NULL, 0 };
+    virDomainStatsRecordPtr  *records = NULL;
+
+    rc = virt_lease(&lease, &err);
+
+    if (rc == 0
+        && virConnectGetAllDomainStats(lease.conn, call->groups, &records,
+                                  VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+           < 0)
+    {
+        rc = virt_error(&err, "cannot read the statistics");
+    }
+
+    pthread_mutex_lock(&stats.lock);
+
+    if (rc == 0) {
+        stats_apply(call, records, began);
+    }
+
+    stats_report(rc, &err);
+    stats.ended = call->number > stats.ended ? call->number : stats.ended;
+    stats.calls--;
+    pthread_cond_broadcast(&stats.changed);
+
+    pthread_mutex_unlock(&stats.lock);
+
+    if (records != NULL) {
+        virDomainStatsRecordListFree(records);
+    }
+
+    virt_release(&lease);
+    free(call);
+
+    return NULL;
+}
+
+
+/* --- the sampling thread --- */
+
+/* Locked. */
+static void
+stats_begin(void)
+{
+    stats_call_t  *call;
+
+    /* not even a plain call comes back: libvirt itself does not answer */
+    if (stats.calls > STATS_BEHIND) {
+        return;
+    }
+
+    call = malloc(sizeof(*call));
+
+    if (call == NULL) {
+        return;
+    }
+
+    call->number = ++stats.begun;
+    call->groups = stats.calls < STATS_BEHIND ? STATS_GROUPS
+                                              : STATS_GROUPS_PLAIN;
+    stats.calls++;
+
+    if (work_detach(stats_thread, call) != 0) {
+        stats.calls--;
+        free(call);
+    }
+}
+
+
+/* Locked.  CLOCK_MONOTONIC, `ms` later. */
+static void
+stats_later(struct timespec *ts, uint64_t ms)
+{
+    ts->tv_sec += (time_t) (ms / 1000);
+    ts->tv_nsec += (long) (ms % 1000) * 1000000;
+
+    if (ts->tv_nsec >= 1000000000) {
+        ts->tv_sec++;
+        ts->tv_nsec -= 1000000000;
+    }
+}
+
+
+/* Locked.  Waits for the last call; 0 if it is overdue. */
+static int
+stats_wait(const struct timespec *began)
+{
+    uint64_t         patience;
+    struct timespec  deadline = *began;
+
+    patience = stats.took == 0 ? STATS_PATIENCE_FIRST
+               : stats.took * STATS_PATIENCE_TIMES;
+    patience = patience < STATS_PATIENCE ? STATS_PATIENCE : patience;
+
+    /* they come back late, or not at all: the more, the longer */
+    stats_later(&deadline, patience << (stats.calls > 1 ? stats.calls - 1
+                                                        : 0));
+
+    while (!stats.stop && stats.ended < stats.begun) {
+        if (pthread_cond_timedwait(&stats.changed, &stats.lock, &deadline)
+            != 0)
+        {
+            return stats.ended >= stats.begun;
+        }
+    }
+
+    return 1;
+}
+
+
+/* Locked. */
+static void
+stats_overdue(void)
+{
+    table_sample_failed();
+
+    if (!stats.late) {
+        stats.late = 1;
+        log_event(LOG_WARN, "statistics: libvirt does not answer; a VM that "
+                  "hangs is passed over from now on");
+    }
+}
+
+
+/* Until libvirt is connected, it is tried more often. */
+static uint64_t
+stats_interval(void)
+{
+    uint64_t  interval = (uint64_t) stats.config->stats_interval;
+
+    return stats.failed && interval > STATS_RETRY ? STATS_RETRY : interval;
+}
+
+
+static void *
+stats_run(void *data)
+{
+    int              in_time;
+    struct timespec  next, began;
+
+    (void) data;
+    (void) clock_gettime(CLOCK_MONOTONIC, &next);
+
+    pthread_mutex_lock(&stats.lock);
+
+    while (!stats.stop) {
+        (void) clock_gettime(CLOCK_MONOTONIC, &began);
+        stats_begin();
+        in_time = stats_wait(&began);
+
+        if (!in_time) {
+            stats_overdue();
+
+            if (stats.calls <= STATS_BEHIND) {
+                continue;
+            }
+        }
+
+        stats_later(&next, stats_interval());
+
+        while (!stats.stop
+               && pthread_cond_timedwait(&stats.changed, &stats.lock, &next)
+                  == 0)
+        {
+            /* a call has ended; the next one is not due */
+        }
+
+        /* after a long call, or a suspended host: not all at once */
+        (void) clock_gettime(CLOCK_MONOTONIC, &began);
+        next = began.tv_sec > next.tv_sec + 1 ? began : next;
+    }
+
+    pthread_mutex_unlock(&stats.lock);
+
+    return NULL;
+}
+
+
+int
+stats_start(const config_t *config, hatch_err_t *err)
+{
+    int                 rc;
+    pthread_condattr_t  attr;
+
+    if (config->stats_interval == VM_NEVER) {
         return 0;
     }
-}
 
+    (void) pthread_condattr_init(&attr);
+    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void) pthread_cond_init(&stats.changed, &attr);
+    (void) pthread_condattr_destroy(&attr);
 
-/* The sum over all devices: net.0.rx.bytes, net.1.rx.bytes, ... */
-static uint64_t
-stats_sum(const virDomainStatsRecord *record, const char *group,
-    const char *field)
-{
-    int          i;
-    uint64_t     sum = 0;
-    const char  *name, *rest;
+    stats.config = config;
+    rc = pthread_create(&stats.thread, NULL, stats_run, NULL);
 
-    for (i = 0; i < record->nparams; i++) {
-        name = record->params[i].field;
-
-        if (strncmp(name, group, strlen(group)) != 0
-            || name[strlen(group)] != '.')
-        {
-            continue;
-        }
-
-        rest = name + strlen(group) + 1;
-        rest += strspn(rest, "0123456789");
-
-        if (*rest == '.' && strcmp(rest + 1, field) == 0) {
-            sum += stats_value(&record->params[i]);
-        }
+    if (rc != 0) {
+        return hatch_err_errno(err, rc, "cannot start a thread");
     }
 
-    return sum;
-}
-
-
-static uint64_t
-stats_one(const virDomainStatsRecord *record, const char *field)
-{
-    int  i;
-
-    for (i = 0; i < record->nparams; i++) {
-        if (strcmp(record->params[i].field, field) == 0) {
-            return stats_value(&record->params[i]);
-        }
-    }
+    stats.running = 1;
 
     return 0;
 }
 
 
-/* All that libvirt said, by its own names. */
-static json_object *
-stats_raw(const virDomainStatsRecord *record)
+void
+stats_stop(void)
 {
-    int           i;
-    json_object  *raw = json_object_new_object();
-
-    for (i = 0; i < record->nparams; i++) {
-        if (record->params[i].type != VIR_TYPED_PARAM_STRING) {
-            (void) json_object_object_add(raw, record->params[i].field,
-                      json_object_new_uint64(stats_value(&record->params[i])));
-        }
+    if (!stats.running) {
+        return;
     }
 
-    return raw;
-}
+    pthread_mutex_lock(&stats.lock);
+    stats.stop = 1;
+    pthread_cond_broadcast(&stats.changed);
+    pthread_mutex_unlock(&stats.lock);
 
-
-static json_object *
-stats_json(const vm_t *vm, const virDomainStatsRecord *record)
-{
-    uint64_t      booted = table_booted(vm->id), up, cpu;
-    json_object  *o = json_object_new_object(), *part;
-
-#define ADD(name, value)                                                      \
-    (void) json_object_object_add(part, name, json_object_new_uint64(value))
-
-    up = booted != 0 ? hatch_clock_wall_ms() - booted : 0;
-    cpu = stats_one(record, "cpu.time") / 1000;
-
-    part = o;
-    (void) json_object_object_add(o, "vm_id", json_object_new_string(vm->id));
-    (void) json_object_object_add(o, "state", json_object_new_string(
-                                             hatch_state_name(vm->state)));
-    ADD("vcpu_count", vm->vcpu_count);
-    ADD("mem_mib", vm->mem_mib);
-    ADD("uptime_seconds", up / 1000);
-
-    part = json_object_new_object();
-    ADD("rx_bytes", stats_sum(record, "net", "rx.bytes"));
-    ADD("tx_bytes", stats_sum(record, "net", "tx.bytes"));
-    ADD("rx_packets", stats_sum(record, "net", "rx.pkts"));
-    ADD("tx_packets", stats_sum(record, "net", "tx.pkts"));
-    (void) json_object_object_add(o, "net", part);
-
-    part = json_object_new_object();
-    ADD("read_bytes", stats_sum(record, "block", "rd.bytes"));
-    ADD("write_bytes", stats_sum(record, "block", "wr.bytes"));
-    (void) json_object_object_add(o, "block", part);
-
-    part = json_object_new_object();
-    ADD("cpu_time_micros", cpu);
-    (void) json_object_object_add(part, "utilization_percent",
-        json_object_new_double(up != 0 ? (double) cpu / 10.0 / (double) up
-                                         / vm->vcpu_count : 0.0));
-    (void) json_object_object_add(o, "vcpu", part);
-
-#undef ADD
-
-    (void) json_object_object_add(o, "raw", stats_raw(record));
-
-    return o;
-}
-
-
-int
-stats_get(const config_t *config, const char *id, json_object **metrics,
-    hatch_err_t *err)
-{
-    int                          rc;
-    vm_t                         vm;
-    virt_lease_t                 lease = { NULL, 0 };
-    virDomainPtr                 domains[2] = { NULL, NULL };
-    virDomainStatsRecordPtr     *records = NULL;
-    virDomainStatsRecord         none = { NULL, NULL, 0 };
-    cleanup_domain virDomainPtr  domain = NULL;
-
-    if (table_get(id, &vm) != 0) {
-        return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
-    }
-
-    work_step("reading the statistics", config->libvirt_timeout);
-
-    rc = virt_lease(&lease, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    domain = virDomainLookupByName(lease.conn, id);
-    domains[0] = domain;
-
-    if (domain == NULL) {
-        rc = virt_error(err, "cannot look up the VM");
-
-    } else if (virDomainListGetStats(domains, STATS_GROUPS, &records,
-                                     VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-               < 0)
-    {
-        rc = virt_error(err, "cannot read the statistics");
-
-    } else {
-        *metrics = stats_json(&vm, records[0] != NULL ? records[0] : &none);
-        virDomainStatsRecordListFree(records);
-    }
-
-    virt_release(&lease);
-
-    return rc;
+    (void) pthread_join(stats.thread, NULL);
 }

@@ -1,4 +1,7 @@
-/* What a VM uses, as libvirt counts it. */
+/*
+ * What the VMs use, as libvirt counts it: sampled every stats_interval, for
+ * the zone and for GET /vms/{id}/metrics.
+ */
 
 #ifndef HATCH_AGENT_STATS_H_INCLUDED
 #define HATCH_AGENT_STATS_H_INCLUDED
@@ -10,11 +13,18 @@
 
 
 /*
- * The figures of one VM, as GET /vms/{id}/metrics shows them: a new value.
- * Asks libvirt without waiting for the VM's own operations; what it cannot
- * say then, and all of a VM that is not up, is 0.
+ * Starts the sampling thread, unless stats_interval is never.  Each sample is
+ * one call to libvirt, by a connection and in a thread that nobody else uses;
+ * one that does not come back in time is left behind.
  */
-int stats_get(const config_t *config, const char *id, json_object **metrics,
-    hatch_err_t *err);
+int stats_start(const config_t *config, hatch_err_t *err);
+
+void stats_stop(void);
+
+/*
+ * The last sample of one VM, as GET /vms/{id}/metrics shows it: a new value.
+ * Never asks libvirt.  HATCH_ERR_NOT_FOUND.
+ */
+int stats_get(const char *id, json_object **metrics, hatch_err_t *err);
 
 #endif /* HATCH_AGENT_STATS_H_INCLUDED */

@@ -65,6 +65,8 @@ table_publish_entry(entry_t *e)
     vm.memory = (uint64_t) e->vm.mem_mib << 20;
     vm.incarnation = e->incarnation;
     vm.used = e->used;
+    vm.wakes = e->wakes;
+    vm.wake_failures = e->wake_failures;
     vm.idle_timeout = e->vm.idle_timeout == VM_NEVER
                       ? 0 : (uint64_t) e->vm.idle_timeout;
 
@@ -103,6 +105,10 @@ table_open(const config_t *config, hatch_err_t *err)
 
     /* an agent that was killed left "connected" behind; we are not yet */
     if (rc == 0) {
+        if (hatch_zone_counters(&table.writer.zone, &table.counters) != 0) {
+            memset(&table.counters, 0, sizeof(table.counters));
+        }
+
         hatch_zone_set_libvirt(&table.writer, HATCH_LIBVIRT_DISCONNECTED,
                                hatch_clock_ms());
     }
@@ -228,6 +234,7 @@ table_forget(const char *id)
         hatch_zone_set_overflow(&table.writer, table.slotless);
 
         pthread_cond_broadcast(&table.changed);
+        free(e->sample.raw);
         free(e);
     }
 
@@ -302,7 +309,7 @@ table_reopen(hatch_err_t *err)
 {
     int                  i, rc;
     uint32_t             libvirt;
-    uint64_t             published;
+    uint64_t             published, sampled;
     entry_t             *e;
     hatch_zone_writer_t  writer;
 
@@ -315,15 +322,19 @@ table_reopen(hatch_err_t *err)
 
     libvirt = table.writer.zone.head->libvirt;
     published = table.writer.zone.head->published;
+    sampled = hatch_zone_sampled(&table.writer.zone);
     hatch_zone_disown(&table.writer);
     table.writer = writer;
 
     for (i = 0; i < TABLE_BUCKETS; i++) {
         for (e = table.buckets[i]; e != NULL; e = e->next) {
             table_publish_entry(e);
+            table_publish_stats(e);
         }
     }
 
+    hatch_zone_set_counters(&table.writer, &table.counters);
+    hatch_zone_set_sampled(&table.writer, sampled);
     hatch_zone_set_libvirt(&table.writer, libvirt, hatch_clock_ms());
 
     if (published != 0) {

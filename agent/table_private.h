@@ -1,4 +1,4 @@
-/* What table.c and table_reserve.c share; nobody else. */
+/* What the table's files share; nobody else. */
 
 #ifndef HATCH_AGENT_TABLE_PRIVATE_H_INCLUDED
 #define HATCH_AGENT_TABLE_PRIVATE_H_INCLUDED
@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "table.h"
+#include "table_stats.h"
 
 
 #define TABLE_BUCKETS  16384
@@ -42,6 +43,15 @@ typedef struct entry_s {
     unsigned         wanted;        /* wakes that wait for it */
     int              domain_id;     /* as last observed */
 
+    /* table_stats.c */
+    uint64_t         wakes;
+    uint64_t         wake_failures;
+    uint64_t         woken_since;   /* of the last wake, wake_now() */
+    hatch_wake_kind_t  woken_by;    /* NONE: it was, and has answered */
+    table_sample_t   sample;
+    uint64_t         cpu_sampled;   /* when its cpu_time was */
+    double           utilization;   /* percent */
+
     unsigned         busy:1;        /* an operation is under way */
     unsigned         slotless:1;    /* the zone was full */
     unsigned         saving:1;      /* it can be cancelled */
@@ -57,6 +67,7 @@ typedef struct {
     uint64_t             epoch;
     uint32_t             next_ip;   /* where the search goes on */
     hatch_zone_writer_t  writer;
+    hatch_zone_counters_t  counters;
     const config_t      *config;
     unsigned             slotless;
     unsigned             complete:1;
@@ -81,6 +92,9 @@ int table_check_limits(const vm_t *vm, hatch_err_t *err);
 
 /* Writes an entry to the zone.  Locked. */
 void table_publish_entry(entry_t *e);
+
+/* Writes its last sample there, too.  Locked. */
+void table_publish_stats(entry_t *e);
 
 /* CLOCK_MONOTONIC, `ms` from now: for pthread_cond_timedwait(). */
 struct timespec table_deadline(unsigned ms);

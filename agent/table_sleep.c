@@ -46,6 +46,8 @@ table_adopt(entry_t *e)
         && hatch_zone_find(&table.writer.zone, e->vm.id, &slot, &vm) == 0)
     {
         e->used = vm.used;
+        e->wakes = vm.wakes;
+        e->wake_failures = vm.wake_failures;
         e->incarnation = vm.incarnation > e->incarnation ? vm.incarnation
                                                          : e->incarnation;
     }

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "sync.h"
 #include "table_sleep.h"
+#include "table_stats.h"
 #include "vm_private.h"
 #include "work.h"
 
@@ -72,6 +73,7 @@ vm_idle_pause(const config_t *config, const char *id, hatch_err_t *err)
 
     } else {
         table_idled(id, hatch_clock_ms());
+        table_count(TABLE_PAUSED);
     }
 
     return vm_end(&op, rc, &vm, err);
@@ -99,6 +101,9 @@ vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
 
     if (virDomainManagedSave(op.domain, VIR_DOMAIN_SAVE_RUNNING) == -1) {
         rc = virt_error(err, "cannot save the memory");
+
+    } else {
+        table_count(TABLE_SAVED);
     }
 
     table_save_end(id);
@@ -208,6 +213,7 @@ wake_create(vm_op_t *op, hatch_err_t *err)
 
     log_event(LOG_WARN, "%s: its saved memory cannot be restored, it boots "
               "without: %s", op->vm.id, err->text);
+    table_count(TABLE_LOST_SAVE);
 
     if (virDomainCreateWithFlags(op->domain, VIR_DOMAIN_START_FORCE_BOOT)
         == -1)

@@ -4,6 +4,7 @@
 #include "listen.h"
 #include "log.h"
 #include "table_sleep.h"
+#include "table_stats.h"
 #include "wake_private.h"
 
 #include <errno.h>
@@ -221,14 +222,30 @@ ask_fail(ask_t *ask, hatch_wake_failure_t failure, uint64_t retry)
 
 /* --- one ask: from whatever state the VM is in to an answer --- */
 
+/* A VM that did not have to be woken has not failed to wake. */
+static void
+ask_count_failure(const ask_t *ask, hatch_wake_failure_t failure)
+{
+    if (ask->vm != NULL || ask->kind != HATCH_WAKE_KIND_NONE) {
+        table_count_failure(ask->id, failure);
+    }
+}
+
+
 static void
 ask_probe_result(ask_t *ask, probe_result_t result)
 {
     if (result == PROBE_READY) {
         table_answered(ask->id);
+
+        if (ask->kind != HATCH_WAKE_KIND_NONE) {
+            table_count_answer(ask->id, wake_now());
+        }
+
         ask_ready(ask);
 
     } else if (result == PROBE_REFUSED && !table_is_booting(ask->id)) {
+        ask_count_failure(ask, HATCH_WAKE_REFUSED);
         ask_fail(ask, HATCH_WAKE_REFUSED, 0);
     }
 }
@@ -344,6 +361,7 @@ ask_tick(uint64_t now)
 
     for (ask = wake.asks; ask != NULL; ask = ask->next) {
         if (!ask->answered && now >= ask->deadline) {
+            ask_count_failure(ask, HATCH_WAKE_NOT_READY);
             ask_fail(ask, HATCH_WAKE_NOT_READY, 0);
         }
 

@@ -2,6 +2,7 @@
 
 #include "wake_private.h"
 #include "log.h"
+#include "table_stats.h"
 #include "vm_sleep.h"
 #include "wake.h"
 #include "work.h"
@@ -125,6 +126,10 @@ wake_vm_awake(void *arg, hatch_wake_kind_t kind)
 {
     wake_vm_t  *vm = arg;
 
+    if (kind != HATCH_WAKE_KIND_NONE) {
+        table_count_wake(vm->id, kind, vm->since);
+    }
+
     pthread_mutex_lock(&wakes.lock);
     vm->awake = 1;
     vm->kind = kind;
@@ -150,6 +155,10 @@ wake_vm_thread(void *data)
 
     if (rc != 0) {
         log_event(LOG_WARN, "%s: cannot be woken: %s", vm->id, err.text);
+
+        if (rc != HATCH_ERR_NOT_FOUND) {
+            table_count_failure(vm->id, HATCH_WAKE_NOT_WOKEN);
+        }
     }
 
     pthread_mutex_lock(&wakes.lock);

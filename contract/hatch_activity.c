@@ -5,7 +5,12 @@
 #include <stddef.h>
 
 
-#define HATCH_ACTIVITY_SLOTS_OFFSET  4096
+#define HATCH_ACTIVITY_TOTALS_OFFSET  1024
+#define HATCH_ACTIVITY_SLOTS_OFFSET   4096
+
+_Static_assert(HATCH_ACTIVITY_TOTALS_OFFSET
+               + HATCH_ACTIVITY_TOTALS * sizeof(hatch_activity_total_t)
+               <= HATCH_ACTIVITY_SLOTS_OFFSET, "totals");
 
 /*
  * A compare-and-swap that loses has lost to another worker; with at most a
@@ -31,6 +36,9 @@ hatch_activity_layout_word(void)
         offsetof(hatch_activity_slot_t, last_request),
         offsetof(hatch_activity_slot_t, requests),
         offsetof(hatch_activity_slot_t, last_pass),
+        offsetof(hatch_activity_total_t, held),
+        HATCH_ACTIVITY_TOTALS,
+        HATCH_ACTIVITY_TOTALS_OFFSET,
         HATCH_ACTIVITY_SLOTS_OFFSET,
         HATCH_ACTIVITY_VALUE_BITS
     };
@@ -48,9 +56,12 @@ static const hatch_file_kind_t  hatch_activity_kind = {
 static void
 hatch_activity_layout(hatch_activity_t *activity)
 {
+    char  *base = activity->file.base;
+
+    activity->totals = (hatch_activity_total_t *)
+                       (base + HATCH_ACTIVITY_TOTALS_OFFSET);
     activity->slots = (hatch_activity_slot_t *)
-                      ((char *) activity->file.base
-                       + HATCH_ACTIVITY_SLOTS_OFFSET);
+                      (base + HATCH_ACTIVITY_SLOTS_OFFSET);
 }
 
 
@@ -187,8 +198,8 @@ hatch_activity_pass(hatch_activity_t *activity, uint32_t slot,
 
 
 void
-hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
-    uint64_t generation)
+hatch_activity_count(hatch_activity_t *activity, unsigned worker,
+    uint32_t slot, uint64_t generation)
 {
     int        tries;
     uint64_t  *word, old, count;
@@ -196,6 +207,10 @@ hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
     if (slot >= activity->file.slots) {
         return;
     }
+
+    (void) __atomic_fetch_add(
+                 &activity->totals[worker % HATCH_ACTIVITY_TOTALS].requests, 1,
+                 __ATOMIC_RELAXED);
 
     word = &activity->slots[slot].requests;
     old = __atomic_load_n(word, __ATOMIC_RELAXED);
@@ -211,6 +226,36 @@ hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
         {
             return;
         }
+    }
+}
+
+
+void
+hatch_activity_count_held(hatch_activity_t *activity, unsigned worker)
+{
+    if (activity->file.slots != 0) {
+        (void) __atomic_fetch_add(
+                     &activity->totals[worker % HATCH_ACTIVITY_TOTALS].held, 1,
+                     __ATOMIC_RELAXED);
+    }
+}
+
+
+void
+hatch_activity_sum(const hatch_activity_t *activity,
+    hatch_activity_total_t *sum)
+{
+    unsigned                       i;
+    const hatch_activity_total_t  *total;
+
+    sum->requests = 0;
+    sum->held = 0;
+
+    for (i = 0; activity->file.slots != 0 && i < HATCH_ACTIVITY_TOTALS; i++) {
+        total = &activity->totals[i];
+
+        sum->requests += __atomic_load_n(&total->requests, __ATOMIC_RELAXED);
+        sum->held += __atomic_load_n(&total->held, __ATOMIC_RELAXED);
     }
 }
 

@@ -29,7 +29,7 @@
 
 
 #define HATCH_ACTIVITY_MAGIC    0x4356544348435448ull   /* "HTCHCTVC" */
-#define HATCH_ACTIVITY_VERSION  2
+#define HATCH_ACTIVITY_VERSION  3
 #define HATCH_ACTIVITY_SUFFIX   ".activity"
 
 /*
@@ -59,9 +59,26 @@ typedef struct {
 _Static_assert(sizeof(hatch_activity_slot_t) == 64, "a cache line");
 
 
+/*
+ * What all VMs together got.  Not the sum of the slots, which would fall when
+ * a VM is deleted.  Workers share HATCH_ACTIVITY_TOTALS of these, so that they
+ * seldom want the same cache line.
+ */
 typedef struct {
-    hatch_file_t            file;
-    hatch_activity_slot_t  *slots;
+    uint64_t  requests;         /* proxied, held or refused for a VM */
+    uint64_t  held;             /* had to wait for their VM */
+    uint64_t  reserved[6];
+} hatch_activity_total_t;
+
+_Static_assert(sizeof(hatch_activity_total_t) == 64, "a cache line");
+
+#define HATCH_ACTIVITY_TOTALS  32
+
+
+typedef struct {
+    hatch_file_t             file;
+    hatch_activity_total_t  *totals;
+    hatch_activity_slot_t   *slots;
 } hatch_activity_t;
 
 
@@ -103,9 +120,16 @@ void hatch_activity_stamp(hatch_activity_t *activity, uint32_t slot,
 void hatch_activity_pass(hatch_activity_t *activity, uint32_t slot,
     uint64_t generation, uint64_t now, uint64_t fresh);
 
-/* A worker: one more request for that VM. */
-void hatch_activity_count(hatch_activity_t *activity, uint32_t slot,
-    uint64_t generation);
+/* A worker (its number): one more request for that VM. */
+void hatch_activity_count(hatch_activity_t *activity, unsigned worker,
+    uint32_t slot, uint64_t generation);
+
+/* The same worker: one more request has to wait. */
+void hatch_activity_count_held(hatch_activity_t *activity, unsigned worker);
+
+/* The sum over all workers since the file was made. */
+void hatch_activity_sum(const hatch_activity_t *activity,
+    hatch_activity_total_t *sum);
 
 /* When the VM was last used, seq_cst; 0 if not since it has the slot. */
 uint64_t hatch_activity_last(const hatch_activity_t *activity, uint32_t slot,

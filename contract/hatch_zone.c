@@ -27,7 +27,8 @@ static size_t
 hatch_zone_size(uint32_t slots)
 {
     return HATCH_ZONE_SLOTS_OFFSET
-           + (size_t) slots * sizeof(hatch_zone_slot_t)
+           + (size_t) slots * (sizeof(hatch_zone_slot_t)
+                               + sizeof(hatch_zone_stats_slot_t))
            + (size_t) hatch_zone_buckets(slots) * sizeof(uint32_t);
 }
 
@@ -45,8 +46,19 @@ hatch_zone_layout_word(void)
         offsetof(hatch_zone_head_t, index_seq),
         offsetof(hatch_zone_head_t, vm_count),
         offsetof(hatch_zone_head_t, counts_seq),
+        offsetof(hatch_zone_head_t, sampled),
+        offsetof(hatch_zone_head_t, counters_seq),
         offsetof(hatch_zone_head_t, counts),
+        offsetof(hatch_zone_head_t, counters),
         sizeof(hatch_zone_counts_t),
+        sizeof(hatch_zone_counters_t),
+        offsetof(hatch_zone_counters_t, pauses),
+        offsetof(hatch_zone_counters_t, wake_time),
+        sizeof(hatch_zone_stats_slot_t),
+        sizeof(hatch_zone_stats_t),
+        offsetof(hatch_zone_stats_t, cpu_time),
+        offsetof(hatch_zone_stats_t, rx_bytes),
+        offsetof(hatch_zone_stats_t, read_bytes),
         sizeof(hatch_zone_slot_t),
         offsetof(hatch_zone_slot_t, seq),
         offsetof(hatch_zone_slot_t, vm),
@@ -61,6 +73,7 @@ hatch_zone_layout_word(void)
         offsetof(hatch_zone_vm_t, address),
         offsetof(hatch_zone_vm_t, family),
         offsetof(hatch_zone_vm_t, memory),
+        offsetof(hatch_zone_vm_t, wakes),
         HATCH_ZONE_SLOTS_OFFSET,
         HATCH_STATE_MAX
     };
@@ -82,7 +95,9 @@ hatch_zone_layout(hatch_zone_t *zone)
 
     zone->head = zone->file.base;
     zone->slots = (hatch_zone_slot_t *) (base + HATCH_ZONE_SLOTS_OFFSET);
-    zone->index = (uint32_t *) (zone->slots + zone->file.slots);
+    zone->stats = (hatch_zone_stats_slot_t *) (zone->slots
+                                               + zone->file.slots);
+    zone->index = (uint32_t *) (zone->stats + zone->file.slots);
     zone->mask = hatch_zone_buckets(zone->file.slots) - 1;
 }
 
@@ -273,4 +288,66 @@ hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
     }
 
     return hatch_zone_search(zone, id, slot, vm);
+}
+
+
+int
+hatch_zone_stats(const hatch_zone_t *zone, uint32_t slot, uint64_t generation,
+    hatch_zone_stats_t *stats)
+{
+    const hatch_zone_stats_slot_t  *s;
+
+    if (slot >= zone->file.slots) {
+        return HATCH_ERR_NOT_FOUND;
+    }
+
+    s = &zone->stats[slot];
+
+    if (hatch_latch_read(&s->seq, s->stats, stats, sizeof(*stats)) != 0) {
+        return HATCH_ERR_BUSY;
+    }
+
+    return stats->generation == generation ? 0 : HATCH_ERR_NOT_FOUND;
+}
+
+
+int
+hatch_zone_counters(const hatch_zone_t *zone, hatch_zone_counters_t *counters)
+{
+    return hatch_latch_read(&zone->head->counters_seq, zone->head->counters,
+                            counters, sizeof(*counters)) == 0
+           ? 0 : HATCH_ERR_BUSY;
+}
+
+
+uint64_t
+hatch_zone_heartbeat(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->heartbeat, __ATOMIC_RELAXED);
+}
+
+
+uint64_t
+hatch_zone_sampled(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->sampled, __ATOMIC_RELAXED);
+}
+
+
+uint64_t
+hatch_zone_started(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->started, __ATOMIC_RELAXED);
+}
+
+
+hatch_libvirt_t
+hatch_zone_libvirt(const hatch_zone_t *zone)
+{
+    uint32_t  state;
+
+    state = __atomic_load_n(&zone->head->libvirt, __ATOMIC_RELAXED);
+
+    return state <= HATCH_LIBVIRT_DISCONNECTED ? (hatch_libvirt_t) state
+                                               : HATCH_LIBVIRT_UNKNOWN;
 }

@@ -10,9 +10,11 @@
  *   offset 0     head      written once, before the file has its name
  *          64    beat      heartbeat, published, libvirt: single words
  *          128   counts    VMs by state, under a latch
+ *          then  counters  what the agent counts, under a latch
  *          4096  slots     hatch_zone_slot_t each; state is a word of its own
  *                          (the sleep handshake needs it so), the rest of a
  *                          VM is under the slot's latch
+ *          then  stats     hatch_zone_stats_slot_t each (hatch_zone_stats.h)
  *          then  index     open-addressing hash of ids: slot + 1, or 0
  *
  * What a reader may see
@@ -43,10 +45,11 @@
 #include "hatch_file.h"
 #include "hatch_id.h"
 #include "hatch_state.h"
+#include "hatch_zone_stats.h"
 
 
 #define HATCH_ZONE_MAGIC    0x454e4f5a48435448ull   /* "HTCHZONE" */
-#define HATCH_ZONE_VERSION  2
+#define HATCH_ZONE_VERSION  3
 
 #define HATCH_ZONE_PATH     "/run/hatch/zone"
 #define HATCH_ZONE_VMS      16384
@@ -77,6 +80,8 @@ typedef struct {
     uint32_t  family;           /* 4, 6, or 0: the VM has no address */
     uint32_t  vcpus;
     uint64_t  memory;           /* bytes */
+    uint64_t  wakes;            /* counters, for as long as the file lives */
+    uint64_t  wake_failures;
 } hatch_zone_vm_t;
 
 
@@ -107,12 +112,14 @@ typedef struct {
     uint64_t             generation;    /* last one given to a slot */
     uint32_t             index_seq;     /* odd: the index is being changed */
     uint32_t             vm_count;      /* counts.total, for /healthz */
-    uint64_t             reserved2[2];
+    uint64_t             started;       /* the agent was; wall clock, ms */
+    uint64_t             sampled;       /* the last statistics; 0: never */
 
     /* 128 */
     uint32_t             counts_seq;
-    uint32_t             reserved3;
+    uint32_t             counters_seq;
     hatch_zone_counts_t  counts[2];
+    hatch_zone_counters_t  counters[2];
 } hatch_zone_head_t;
 
 
@@ -122,17 +129,18 @@ _Static_assert(offsetof(hatch_zone_head_t, heartbeat) == 64, "beat offset");
 _Static_assert(offsetof(hatch_zone_head_t, counts_seq) == 128, "counts");
 _Static_assert(sizeof(hatch_zone_head_t) <= HATCH_ZONE_SLOTS_OFFSET, "head");
 _Static_assert(sizeof(hatch_zone_counts_t) % 8 == 0, "latched in words");
-_Static_assert(sizeof(hatch_zone_vm_t) == 168, "vm size");
-_Static_assert(sizeof(hatch_zone_slot_t) == 344, "slot size");
+_Static_assert(sizeof(hatch_zone_vm_t) == 184, "vm size");
+_Static_assert(sizeof(hatch_zone_slot_t) == 376, "slot size");
 
 
 /* An attached zone.  Not shared between threads without the caller's care. */
 typedef struct {
-    hatch_file_t         file;
-    hatch_zone_head_t   *head;
-    hatch_zone_slot_t   *slots;
-    uint32_t            *index;
-    uint32_t             mask;          /* buckets of the index - 1 */
+    hatch_file_t              file;
+    hatch_zone_head_t        *head;
+    hatch_zone_slot_t        *slots;
+    hatch_zone_stats_slot_t  *stats;
+    uint32_t                 *index;
+    uint32_t                  mask;     /* buckets of the index - 1 */
 } hatch_zone_t;
 
 
@@ -175,6 +183,23 @@ int hatch_zone_read(const hatch_zone_t *zone, uint32_t slot,
  */
 int hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
     hatch_zone_vm_t *vm);
+
+/*
+ * The statistics of the VM that has (or had) this slot in this generation.
+ * HATCH_ERR_NOT_FOUND: none were taken yet.
+ */
+int hatch_zone_stats(const hatch_zone_t *zone, uint32_t slot,
+    uint64_t generation, hatch_zone_stats_t *stats);
+
+/* 0 or HATCH_ERR_BUSY. */
+int hatch_zone_counters(const hatch_zone_t *zone,
+    hatch_zone_counters_t *counters);
+
+/* The single words of the head. */
+uint64_t hatch_zone_heartbeat(const hatch_zone_t *zone);
+uint64_t hatch_zone_sampled(const hatch_zone_t *zone);
+uint64_t hatch_zone_started(const hatch_zone_t *zone);
+hatch_libvirt_t hatch_zone_libvirt(const hatch_zone_t *zone);
 
 
 /* --- the writer: the agent; one thread at a time --- */
@@ -223,5 +248,15 @@ void hatch_zone_publish(hatch_zone_writer_t *writer, uint64_t now);
 
 void hatch_zone_set_libvirt(hatch_zone_writer_t *writer, hatch_libvirt_t state,
     uint64_t now);
+
+/* The statistics of the VM in a slot; stats->generation says of which. */
+void hatch_zone_set_stats(hatch_zone_writer_t *writer, uint32_t slot,
+    const hatch_zone_stats_t *stats);
+
+/* All VMs have been sampled. */
+void hatch_zone_set_sampled(hatch_zone_writer_t *writer, uint64_t now);
+
+void hatch_zone_set_counters(hatch_zone_writer_t *writer,
+    const hatch_zone_counters_t *counters);
 
 #endif /* HATCH_ZONE_H_INCLUDED */

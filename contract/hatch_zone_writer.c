@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "hatch_zone_private.h"
+#include "hatch_clock.h"
 #include "hatch_latch.h"
 
 #include <string.h>
@@ -243,6 +244,8 @@ hatch_zone_own(hatch_zone_writer_t *writer, const char *path, uint32_t slots,
 
     __atomic_store_n(&zone->head->agent_pid, (uint32_t) getpid(),
                      __ATOMIC_RELAXED);
+    __atomic_store_n(&zone->head->started, hatch_clock_wall_ms(),
+                     __ATOMIC_RELAXED);
 
     return 0;
 }
@@ -419,4 +422,35 @@ hatch_zone_set_libvirt(hatch_zone_writer_t *writer, hatch_libvirt_t state,
         __atomic_store_n(&head->libvirt_since, now, __ATOMIC_RELAXED);
         __atomic_store_n(&head->libvirt, (uint32_t) state, __ATOMIC_RELAXED);
     }
+}
+
+
+void
+hatch_zone_set_stats(hatch_zone_writer_t *writer, uint32_t slot,
+    const hatch_zone_stats_t *stats)
+{
+    hatch_zone_stats_slot_t  *s;
+
+    if (slot < writer->zone.file.slots) {
+        s = &writer->zone.stats[slot];
+        hatch_latch_write(&s->seq, s->stats, stats, sizeof(*stats));
+    }
+}
+
+
+void
+hatch_zone_set_sampled(hatch_zone_writer_t *writer, uint64_t now)
+{
+    __atomic_store_n(&writer->zone.head->sampled, now, __ATOMIC_RELAXED);
+}
+
+
+void
+hatch_zone_set_counters(hatch_zone_writer_t *writer,
+    const hatch_zone_counters_t *counters)
+{
+    hatch_zone_head_t  *head = writer->zone.head;
+
+    hatch_latch_write(&head->counters_seq, head->counters, counters,
+                      sizeof(*counters));
 }

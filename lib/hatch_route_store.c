@@ -478,3 +478,45 @@ hatch_store_count(hatch_store_t *store, uint64_t *count, hatch_err_t *err)
 
     return 0;
 }
+
+
+int
+hatch_store_usage(hatch_store_t *store, uint64_t *used, uint64_t *size,
+    hatch_err_t *err)
+{
+    int          rc;
+    size_t       i;
+    MDB_stat     stat;
+    MDB_envinfo  info;
+
+    /* 0 and 1 are LMDB's own: its free pages and the names of the others */
+    const MDB_dbi  dbis[] = { 0, 1, store->routes, store->ids, store->vms };
+
+    rc = hatch_store_renew(store, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    *used = 0;
+    rc = mdb_env_info(store->env, &info);
+
+    for (i = 0; rc == 0 && i < sizeof(dbis) / sizeof(dbis[0]); i++) {
+        rc = mdb_stat(store->reader, dbis[i], &stat);
+
+        if (rc == 0) {
+            *used += (uint64_t) stat.ms_psize
+                     * (stat.ms_branch_pages + stat.ms_leaf_pages
+                        + stat.ms_overflow_pages);
+        }
+    }
+
+    mdb_txn_reset(store->reader);
+
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    *size = info.me_mapsize;
+
+    return 0;
+}

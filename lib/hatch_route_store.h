@@ -81,6 +81,10 @@ int hatch_store_get(hatch_store_t *store, const char *id,
 int hatch_store_count(hatch_store_t *store, uint64_t *count,
     hatch_err_t *err);
 
+/* Bytes in use, and the most that there can be; not of the disk. */
+int hatch_store_usage(hatch_store_t *store, uint64_t *used, uint64_t *size,
+    hatch_err_t *err);
+
 /*
  * Up to limit routes in the order of their ids, beginning after the id
  * `after` (which need not exist; NULL: from the first), of one VM or of all

@@ -240,6 +240,21 @@ ngx_hatch_store_get(ngx_hatch_store_t *hs)
 }
 
 
+ngx_int_t
+ngx_hatch_store_count(ngx_hatch_store_t *hs, uint64_t *count, hatch_err_t *err)
+{
+    hatch_store_t  *store;
+
+    store = ngx_hatch_store_get(hs);
+    if (store == NULL) {
+        *err = hs->reason;
+        return NGX_ERROR;
+    }
+
+    return hatch_store_count(store, count, err) == 0 ? NGX_OK : NGX_ERROR;
+}
+
+
 static ngx_int_t
 ngx_hatch_store_open(ngx_hatch_store_t *hs)
 {

@@ -84,6 +84,10 @@ ngx_int_t ngx_hatch_store_init_module(ngx_cycle_t *cycle,
  */
 hatch_store_t *ngx_hatch_store_get(ngx_hatch_store_t *hs);
 
+/* Every route; or NGX_ERROR with err filled.  As ngx_hatch_store_get(). */
+ngx_int_t ngx_hatch_store_count(ngx_hatch_store_t *hs, uint64_t *count,
+    hatch_err_t *err);
+
 /*
  * Queues a change; done() is called from the event loop, after the change is
  * on disk and visible to every worker, or with an error.  NGX_ERROR: it was

@@ -267,3 +267,14 @@ ngx_hatch_zone_unref(ngx_hatch_zone_map_t *map)
         ngx_free(map);
     }
 }
+
+
+uint64_t
+ngx_hatch_zone_age(uint64_t then)
+{
+    uint64_t  now;
+
+    now = hatch_clock_ms();
+
+    return now > then ? now - then : 0;
+}

@@ -62,5 +62,8 @@ hatch_zone_t *ngx_hatch_zone_get(ngx_hatch_zone_t *hz);
 ngx_hatch_zone_map_t *ngx_hatch_zone_ref(ngx_hatch_zone_t *hz);
 void ngx_hatch_zone_unref(ngx_hatch_zone_map_t *map);
 
+/* ms since `then`, a time in the zone. */
+uint64_t ngx_hatch_zone_age(uint64_t then);
+
 
 #endif /* _NGX_HATCH_ZONE_H_INCLUDED_ */

@@ -148,6 +148,9 @@ ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
     hlcf->api = NGX_CONF_UNSET;
     hlcf->wake_timeout = NGX_CONF_UNSET_MSEC;
     hlcf->asleep_status = NGX_CONF_UNSET_UINT;
+    hlcf->max_age = NGX_CONF_UNSET_MSEC;
+    hlcf->summary = NGX_CONF_UNSET;
+    hlcf->keys = NGX_CONF_UNSET_PTR;
 
     return hlcf;
 }
@@ -174,6 +177,13 @@ ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->wake_timeout, prev->wake_timeout, 60000);
     ngx_conf_merge_uint_value(conf->asleep_status, prev->asleep_status,
                               NGX_HTTP_SERVICE_UNAVAILABLE);
+
+    /* an "if" in the location takes these with the handler, as above */
+
+    ngx_conf_merge_msec_value(conf->max_age, prev->max_age,
+                              NGX_HTTP_HATCH_MAX_AGE);
+    ngx_conf_merge_value(conf->summary, prev->summary, 0);
+    ngx_conf_merge_ptr_value(conf->keys, prev->keys, NULL);
 
     return NGX_CONF_OK;
 }
@@ -294,21 +304,96 @@ ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-char *
-ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+/* Makes it the location's content handler. */
+
+static char *
+ngx_http_hatch_content(ngx_conf_t *cf, ngx_http_handler_pt handler)
 {
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if (clcf->handler == ngx_http_hatch_healthz_handler) {
+    if (clcf->handler == handler) {
         return "is duplicate";
     }
 
-    clcf->handler = ngx_http_hatch_healthz_handler;
+    if (clcf->handler != NULL) {
+        return "stands beside another handler of the location";
+    }
+
+    clcf->handler = handler;
     ngx_http_hatch_use(cf, 0);
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return ngx_http_hatch_content(cf, ngx_http_hatch_healthz_handler);
+}
+
+
+char *
+ngx_http_hatch_readyz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_loc_conf_t *hlcf = conf;
+
+    ngx_int_t   age;
+    ngx_str_t  *value, s;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2) {
+        age = NGX_ERROR;
+
+        if (ngx_strncmp(value[1].data, "max_age=", 8) == 0) {
+            s.len = value[1].len - 8;
+            s.data = value[1].data + 8;
+            age = ngx_parse_time(&s, 0);
+        }
+
+        if (age == NGX_ERROR || age < NGX_HTTP_HATCH_MAX_AGE_MIN
+            || age > NGX_HTTP_HATCH_MAX_AGE_MAX)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of "
+                               "\"hatch_readyz\", it must be \"max_age=\" "
+                               "and 1s to 1h", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        hlcf->max_age = (ngx_msec_t) age;
+    }
+
+    return ngx_http_hatch_content(cf, ngx_http_hatch_readyz_handler);
+}
+
+
+char *
+ngx_http_hatch_metrics(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_loc_conf_t *hlcf = conf;
+
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2) {
+
+        if (ngx_strcmp(value[1].data, "summary") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of "
+                               "\"hatch_metrics\", it must be \"summary\"",
+                               &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        hlcf->summary = 1;
+    }
+
+    return ngx_http_hatch_content(cf, ngx_http_hatch_metrics_handler);
 }
 
 

@@ -14,6 +14,12 @@
 #define NGX_HTTP_HATCH_MAX_HELD         8192
 #define NGX_HTTP_HATCH_MAX_HELD_PER_VM  2048
 
+/* Of hatch_readyz, ms; the agent's heart beats twice a second. */
+
+#define NGX_HTTP_HATCH_MAX_AGE          10000
+#define NGX_HTTP_HATCH_MAX_AGE_MIN      1000
+#define NGX_HTTP_HATCH_MAX_AGE_MAX      3600000
+
 
 void *ngx_http_hatch_create_main_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -24,6 +30,8 @@ char *ngx_http_hatch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_readyz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_metrics(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

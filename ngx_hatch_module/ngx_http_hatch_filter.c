@@ -5,6 +5,7 @@
  *   hatch_api      every error (413 of a large body, 403 of "deny", 502 of
  *                  an agent that is not there)
  *   hatch_route    502 and 504 of a guest that does not answer
+ *   hatch_api_keys 401
  *
  * An error_page of the configuration is left alone.
  */
@@ -185,7 +186,9 @@ ngx_http_hatch_shape(ngx_http_request_t *r, ngx_str_t *body)
 
     hlcf = ngx_http_hatch_loc_conf(r);
 
-    if (hlcf->api) {
+    if (hlcf->api
+        || (hlcf->keys != NULL && r->err_status == NGX_HTTP_UNAUTHORIZED))
+    {
         ngx_http_hatch_shape_api(r, &code, &text);
 
     } else if (hlcf->base_domain.len == 0
@@ -211,7 +214,7 @@ ngx_http_hatch_shape_api(ngx_http_request_t *r, const char **code,
         const char  *text;
     } errors[] = {
         { NGX_HTTP_BAD_REQUEST, "bad_request", "the request is malformed" },
-        { NGX_HTTP_UNAUTHORIZED, "unauthorized", "a credential is missing" },
+        { NGX_HTTP_UNAUTHORIZED, "unauthorized", "a valid API key is missing" },
         { NGX_HTTP_FORBIDDEN, "forbidden", "the API is closed to you" },
         { NGX_HTTP_NOT_FOUND, "not_found", "no such endpoint" },
         { NGX_HTTP_NOT_ALLOWED, "method_not_allowed", "method not allowed" },

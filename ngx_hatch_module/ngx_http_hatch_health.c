@@ -1,20 +1,55 @@
 
 /*
- * /healthz: answers from the zone and the route store alone.  No lock, no
- * other process, no work per VM; see docs/architecture.md.
+ * /healthz and /readyz: answers from the zone and the route store alone.  No
+ * lock, no other process, no work per VM; see docs/architecture.md.
  */
 
 
 #include "ngx_http_hatch_module.h"
 #include "ngx_http_hatch_response.h"
 
+#include "hatch_clock.h"
+
 
 #define NGX_HTTP_HATCH_HEALTHZ                                                \
     "{\"status\":\"ok\",\"vm_count\":%uD,\"route_count\":%uL}"
 
+#define NGX_HTTP_HATCH_HEALTHZ_TEXT                                           \
+    "# HELP hatch_healthy 1: nginx serves and can read its data.\n"           \
+    "# TYPE hatch_healthy gauge\n"                                            \
+    "hatch_healthy 1\n"                                                       \
+    "# HELP hatch_vms VMs that Hatch manages, in any state.\n"                \
+    "# TYPE hatch_vms gauge\n"                                                \
+    "hatch_vms %uD\n"                                                         \
+    "# HELP hatch_routes Proxy routes.\n"                                     \
+    "# TYPE hatch_routes gauge\n"                                             \
+    "hatch_routes %uL\n"
 
-static ngx_int_t ngx_http_hatch_count_routes(ngx_http_hatch_main_conf_t *hmcf,
-    uint64_t *count, hatch_err_t *err);
+#define NGX_HTTP_HATCH_READYZ                                                 \
+    "{\"status\":\"%s\",\"reason\":%s%s%s,\"age_seconds\":%s,"                \
+    "\"max_age_seconds\":%ui.%03ui,\"agent\":\"%s\",\"libvirt\":\"%s\"}"
+
+
+#define NGX_HTTP_HATCH_REASON  320
+
+
+/* What /readyz shows. */
+
+typedef struct {
+    const char  *status;
+    const char  *agent;
+    const char  *libvirt;
+    u_char       age[NGX_INT64_LEN + 5];        /* s, or "null" */
+    u_char       reason[6 * NGX_HTTP_HATCH_REASON + 1];     /* as JSON */
+} ngx_http_hatch_ready_t;
+
+
+static void ngx_http_hatch_ready(ngx_http_request_t *r,
+    ngx_http_hatch_ready_t *ready);
+static ngx_uint_t ngx_http_hatch_ready_agent(ngx_http_request_t *r,
+    ngx_http_hatch_ready_t *ready);
+static void ngx_http_hatch_ready_reason(ngx_http_hatch_ready_t *ready,
+    const char *status, const char *format, ...);
 
 
 ngx_int_t
@@ -24,16 +59,21 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
     ngx_int_t                    rc;
     ngx_str_t                    body;
     hatch_err_t                  err;
+    const char                  *text;
     hatch_zone_t                *zone;
+    ngx_http_hatch_format_t      format;
     ngx_http_hatch_main_conf_t  *hmcf;
 
-    rc = ngx_http_discard_request_body(r);
+    rc = ngx_http_hatch_read_only(r);
     if (rc != NGX_OK) {
         return rc;
     }
 
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return ngx_http_hatch_send_not_allowed(r, "GET, HEAD");
+    if (ngx_http_hatch_add_header(r, "Vary", (u_char *) "Accept",
+                                  sizeof("Accept") - 1)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     hmcf = ngx_http_hatch_main_conf(r);
@@ -45,36 +85,176 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
                                          hmcf->zone.reason.text, 1);
     }
 
-    if (ngx_http_hatch_count_routes(hmcf, &routes, &err) != NGX_OK) {
+    if (ngx_hatch_store_count(&hmcf->store, &routes, &err) != NGX_OK) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                          "store_unavailable", err.text, 1);
     }
 
-    body.data = ngx_pnalloc(r->pool, sizeof(NGX_HTTP_HATCH_HEALTHZ)
+    format = ngx_http_hatch_accept(r, NGX_HTTP_HATCH_JSON);
+    text = format == NGX_HTTP_HATCH_JSON ? NGX_HTTP_HATCH_HEALTHZ
+                                         : NGX_HTTP_HATCH_HEALTHZ_TEXT;
+
+    body.data = ngx_pnalloc(r->pool, ngx_strlen(text) + sizeof("# EOF\n")
                                      + NGX_INT32_LEN + NGX_INT64_LEN);
     if (body.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    body.len = ngx_sprintf(body.data, NGX_HTTP_HATCH_HEALTHZ,
-                           hatch_zone_vm_count(zone), routes)
+    body.len = ngx_sprintf(body.data, text, hatch_zone_vm_count(zone), routes)
                - body.data;
 
-    return ngx_http_hatch_send_json(r, NGX_HTTP_OK, &body);
+    if (format == NGX_HTTP_HATCH_OPENMETRICS) {
+        body.len = ngx_cpymem(body.data + body.len, "# EOF\n",
+                              sizeof("# EOF\n") - 1)
+                   - body.data;
+    }
+
+    return ngx_http_hatch_send(r, NGX_HTTP_OK, format, &body);
 }
 
 
-static ngx_int_t
-ngx_http_hatch_count_routes(ngx_http_hatch_main_conf_t *hmcf, uint64_t *count,
-    hatch_err_t *err)
+ngx_int_t
+ngx_http_hatch_readyz_handler(ngx_http_request_t *r)
 {
-    hatch_store_t  *store;
+    ngx_int_t                rc;
+    ngx_str_t                body;
+    ngx_uint_t               max_age, not_ready;
+    ngx_http_hatch_ready_t  *ready;
 
-    store = ngx_hatch_store_get(&hmcf->store);
-    if (store == NULL) {
-        *err = hmcf->store.reason;
-        return NGX_ERROR;
+    rc = ngx_http_hatch_read_only(r);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
-    return hatch_store_count(store, count, err) == 0 ? NGX_OK : NGX_ERROR;
+    ready = ngx_palloc(r->pool, sizeof(ngx_http_hatch_ready_t));
+    if (ready == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_hatch_ready(r, ready);
+
+    body.data = ngx_pnalloc(r->pool, sizeof(NGX_HTTP_HATCH_READYZ)
+                                     + sizeof(ngx_http_hatch_ready_t)
+                                     + 3 * sizeof("disconnected")
+                                     + 2 * NGX_INT_T_LEN);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    max_age = ngx_http_hatch_loc_conf(r)->max_age;
+    not_ready = ready->reason[0] != '\0';
+
+    body.len = ngx_sprintf(body.data, NGX_HTTP_HATCH_READYZ, ready->status,
+                           not_ready ? "\"" : "null", ready->reason,
+                           not_ready ? "\"" : "", ready->age, max_age / 1000,
+                           max_age % 1000, ready->agent, ready->libvirt)
+               - body.data;
+
+    if (not_ready
+        && ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_hatch_send_json(r, not_ready ? NGX_HTTP_SERVICE_UNAVAILABLE
+                                                 : NGX_HTTP_OK, &body);
+}
+
+
+static void
+ngx_http_hatch_ready(ngx_http_request_t *r, ngx_http_hatch_ready_t *ready)
+{
+    uint64_t                     routes;
+    hatch_err_t                  err;
+    ngx_uint_t                   up;
+    hatch_zone_t                *zone;
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_hatch_main_conf(r);
+
+    zone = ngx_hatch_zone_get(&hmcf->zone);
+    up = ngx_http_hatch_ready_agent(r, ready);
+
+    ready->status = "ready";
+    ready->reason[0] = '\0';
+
+    if (zone == NULL) {
+        ngx_http_hatch_ready_reason(ready, "starting", "%s",
+                                    hmcf->zone.reason.text);
+
+    } else if (!up) {
+        ngx_http_hatch_ready_reason(ready, "stale", "the agent gave its last "
+                                    "sign of life %s s ago, more than "
+                                    "max_age", ready->age);
+
+    } else if (hatch_zone_libvirt(zone) != HATCH_LIBVIRT_CONNECTED) {
+        ngx_http_hatch_ready_reason(ready, "disconnected", "the agent is not "
+                                    "connected to libvirt");
+
+    } else if (ngx_hatch_store_count(&hmcf->store, &routes, &err) != NGX_OK) {
+        ngx_http_hatch_ready_reason(ready, "starting", "%s", err.text);
+    }
+}
+
+
+/* What the agent last said, also before it has published.  1: it is alive. */
+
+static ngx_uint_t
+ngx_http_hatch_ready_agent(ngx_http_request_t *r,
+    ngx_http_hatch_ready_t *ready)
+{
+    uint64_t                     age;
+    hatch_zone_t                *zone;
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    static const char *const  libvirt[] = {
+        "unknown", "connected", "disconnected"
+    };
+
+    ready->agent = "unknown";
+    ready->libvirt = "unknown";
+    ngx_memcpy(ready->age, "null", sizeof("null"));
+
+    hmcf = ngx_http_hatch_main_conf(r);
+    zone = hmcf->zone.map ? &hmcf->zone.map->zone : NULL;
+
+    if (zone == NULL || !hatch_zone_intact(zone)
+        || hatch_zone_heartbeat(zone) == 0)
+    {
+        return 0;
+    }
+
+    age = ngx_hatch_zone_age(hatch_zone_heartbeat(zone));
+    *ngx_sprintf(ready->age, "%uL.%03uL", age / 1000, age % 1000) = '\0';
+
+    if (age > ngx_http_hatch_loc_conf(r)->max_age) {
+        ready->agent = "down";
+        return 0;
+    }
+
+    /* only one that lives knows */
+
+    ready->agent = "up";
+    ready->libvirt = libvirt[hatch_zone_libvirt(zone)];
+
+    return 1;
+}
+
+
+static void
+ngx_http_hatch_ready_reason(ngx_http_hatch_ready_t *ready, const char *status,
+    const char *format, ...)
+{
+    u_char   *last, text[NGX_HTTP_HATCH_REASON];
+    va_list   args;
+
+    ready->status = status;
+
+    va_start(args, format);
+    last = ngx_vslprintf(text, text + NGX_HTTP_HATCH_REASON, format, args);
+    va_end(args);
+
+    last = (u_char *) ngx_escape_json(ready->reason, text, last - text);
+    *last = '\0';
 }

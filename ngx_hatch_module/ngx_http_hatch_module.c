@@ -6,12 +6,13 @@
 
 #include "ngx_http_hatch_module.h"
 #include "ngx_http_hatch_conf.h"
+#include "ngx_http_hatch_keys.h"
 
 
 static ngx_int_t ngx_http_hatch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_add_handler(ngx_conf_t *cf,
-    ngx_http_handler_pt handler);
+    ngx_http_phases phase, ngx_http_handler_pt handler);
 static char *ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf);
 static ngx_int_t ngx_http_hatch_add_cleanup(ngx_cycle_t *cycle,
     ngx_pool_cleanup_pt handler, void *data);
@@ -60,10 +61,57 @@ static ngx_command_t  ngx_http_hatch_commands[] = {
       0,
       NULL },
 
-    /* hatch_healthz; - liveness and counts, for probes.  GET and HEAD. */
+    /*
+     * hatch_healthz;
+     *
+     * Liveness and counts, for probes: JSON, or the same as Prometheus text
+     * or OpenMetrics for callers that prefer it.  GET and HEAD.  Never asks
+     * for an API key.
+     */
     { ngx_string("hatch_healthz"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_hatch_healthz,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_readyz [max_age=TIME];
+     *
+     * 200 if an agent that is connected to libvirt gave a sign of life within
+     * max_age (1s to 1h, default 10s), else 503; says what is wrong.  GET and
+     * HEAD.  Never asks for an API key.
+     */
+    { ngx_string("hatch_readyz"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_hatch_readyz,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_metrics [summary];
+     *
+     * All metrics, as Prometheus text or OpenMetrics; with "summary" none of
+     * single VMs.  GET and HEAD.
+     */
+    { ngx_string("hatch_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_http_hatch_metrics,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_api_keys FILE|off;
+     *
+     * Requests need "Authorization: Bearer KEY" or "X-API-Key: KEY"; FILE has
+     * a line for each key, a name and the key's SHA-256.  Default off.  Runs
+     * in the access phase.
+     */
+    { ngx_string("hatch_api_keys"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_hatch_api_keys,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -248,21 +296,33 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
         }
     }
 
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_KEYS)
+        && ngx_http_hatch_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
+                                      ngx_http_hatch_keys_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if ((hmcf->use & NGX_HTTP_HATCH_USE_ROUTE)
-        && ngx_http_hatch_add_handler(cf, ngx_http_hatch_route_handler)
+        && ngx_http_hatch_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_hatch_route_handler)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     if ((hmcf->use & NGX_HTTP_HATCH_USE_API)
-        && ngx_http_hatch_add_handler(cf, ngx_http_hatch_api_handler)
+        && ngx_http_hatch_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_hatch_api_handler)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API)) {
+    if (hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API
+                     |NGX_HTTP_HATCH_USE_KEYS))
+    {
         ngx_http_hatch_filter_init();
     }
 
@@ -271,14 +331,15 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
 
 
 static ngx_int_t
-ngx_http_hatch_add_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+ngx_http_hatch_add_handler(ngx_conf_t *cf, ngx_http_phases phase,
+    ngx_http_handler_pt handler)
 {
     ngx_http_handler_pt        *h;
     ngx_http_core_main_conf_t  *cmcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
     if (h == NULL) {
         return NGX_ERROR;
     }

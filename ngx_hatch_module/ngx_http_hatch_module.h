@@ -20,6 +20,7 @@
 #define NGX_HTTP_HATCH_USE_WRITES  0x04
 #define NGX_HTTP_HATCH_USE_API     0x08
 #define NGX_HTTP_HATCH_USE_ROUTE   0x10
+#define NGX_HTTP_HATCH_USE_KEYS    0x20
 
 
 typedef struct {
@@ -37,6 +38,9 @@ typedef struct {
     ngx_http_complex_value_t  *wake;        /* hatch_wake; NULL: on */
     ngx_msec_t               wake_timeout;
     ngx_uint_t               asleep_status; /* 503 or 200 */
+    ngx_msec_t               max_age;       /* hatch_readyz */
+    ngx_flag_t               summary;       /* hatch_metrics */
+    ngx_array_t             *keys;          /* hatch_api_keys; NULL: off */
 } ngx_http_hatch_loc_conf_t;
 
 
@@ -59,6 +63,8 @@ typedef struct {
     ngx_uint_t               wake_kind;     /* hatch_wake_kind_t */
     ngx_uint_t               wake_time;     /* us */
     ngx_uint_t               retry_after;   /* s; 0: the usual */
+
+    void                    *metrics;       /* of "hatch_metrics" */
 
     /* the shaped answer that takes the place of nginx's error page */
     ngx_str_t                body;
@@ -118,8 +124,10 @@ ngx_int_t ngx_http_hatch_route_refuse(ngx_http_request_t *r,
 ngx_int_t ngx_http_hatch_api_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_route_handler(ngx_http_request_t *r);
 
-/* Content: "hatch_healthz". */
+/* Content: "hatch_healthz", "hatch_readyz" and "hatch_metrics". */
 ngx_int_t ngx_http_hatch_healthz_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_hatch_readyz_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_hatch_metrics_handler(ngx_http_request_t *r);
 
 /* The directive "hatch" of an upstream block. */
 char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

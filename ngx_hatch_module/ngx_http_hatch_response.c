@@ -5,12 +5,17 @@
 #define NGX_HTTP_HATCH_TEXT_LEN  512
 
 
-static ngx_str_t  ngx_http_hatch_json_type = ngx_string("application/json");
-
-
 ngx_int_t
 ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body)
+{
+    return ngx_http_hatch_send(r, status, NGX_HTTP_HATCH_JSON, body);
+}
+
+
+ngx_int_t
+ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format, ngx_str_t *body)
 {
     ngx_int_t     rc;
     ngx_buf_t    *b;
@@ -18,9 +23,7 @@ ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = body->len;
-    r->headers_out.content_type = ngx_http_hatch_json_type;
-    r->headers_out.content_type_len = ngx_http_hatch_json_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    ngx_http_hatch_set_type(r, format);
 
     if (ngx_http_hatch_add_header(r, "Cache-Control", (u_char *) "no-store",
                                   sizeof("no-store") - 1)
@@ -116,6 +119,21 @@ ngx_http_hatch_send_not_allowed(ngx_http_request_t *r, const char *allow)
     return ngx_http_hatch_send_error_f(r, NGX_HTTP_NOT_ALLOWED,
                                        "method_not_allowed",
                                        "method not allowed, use %s", allow);
+}
+
+
+ngx_int_t
+ngx_http_hatch_read_only(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
+           ? NGX_OK : ngx_http_hatch_send_not_allowed(r, "GET, HEAD");
 }
 
 

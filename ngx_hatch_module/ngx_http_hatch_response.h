@@ -6,7 +6,7 @@
 #define _NGX_HTTP_HATCH_RESPONSE_H_INCLUDED_
 
 
-#include "ngx_http_hatch_module.h"
+#include "ngx_http_hatch_accept.h"
 
 
 /*
@@ -16,6 +16,10 @@
  */
 ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
+
+/* The same in one of the formats of figures. */
+ngx_int_t ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format, ngx_str_t *body);
 
 /*
  * Sends {"error":text,"code":code}; the text is escaped here.  A 503 and a
@@ -31,6 +35,12 @@ ngx_int_t ngx_http_hatch_send_error_f(ngx_http_request_t *r,
 /* 405 with Allow. */
 ngx_int_t ngx_http_hatch_send_not_allowed(ngx_http_request_t *r,
     const char *allow);
+
+/*
+ * Drops the request's body and refuses all but GET and HEAD.  What is not
+ * NGX_OK is for the handler to return.
+ */
+ngx_int_t ngx_http_hatch_read_only(ngx_http_request_t *r);
 
 /* Makes the body of send_error(). */
 ngx_int_t ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body,

@@ -47,7 +47,9 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
     /* of a server block, it does not cover health and API locations in it */
 
     if (hlcf->base_domain.len == 0 || hlcf->api
-        || clcf->handler == ngx_http_hatch_healthz_handler)
+        || clcf->handler == ngx_http_hatch_healthz_handler
+        || clcf->handler == ngx_http_hatch_readyz_handler
+        || clcf->handler == ngx_http_hatch_metrics_handler)
     {
         return NGX_DECLINED;
     }
@@ -237,7 +239,7 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 
         if (!ctx->counted) {
             ctx->counted = 1;
-            hatch_activity_count(&hmcf->zone.activity, ctx->slot,
+            hatch_activity_count(&hmcf->zone.activity, ngx_worker, ctx->slot,
                                  ctx->vm.generation);
         }
 

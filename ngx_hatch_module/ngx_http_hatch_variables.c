@@ -5,10 +5,11 @@
  * $hatch_wake       how the VM was woken for it: resume, restore, boot, empty
  * $hatch_wake_time  how long it was held for that, in seconds with
  *                   milliseconds, or empty
+ * $hatch_api_key    the name of the request's API key, or empty
  */
 
 
-#include "ngx_http_hatch_module.h"
+#include "ngx_http_hatch_keys.h"
 
 
 #define NGX_HTTP_HATCH_WAKE       0
@@ -18,6 +19,8 @@
 static ngx_int_t ngx_http_hatch_id_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hatch_wake_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_hatch_key_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
 
@@ -34,6 +37,9 @@ static ngx_http_variable_t  ngx_http_hatch_vars[] = {
 
     { ngx_string("hatch_wake_time"), NULL, ngx_http_hatch_wake_variable,
       NGX_HTTP_HATCH_WAKE_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("hatch_api_key"), NULL, ngx_http_hatch_key_variable, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };
@@ -117,6 +123,24 @@ ngx_http_hatch_wake_variable(ngx_http_request_t *r,
     v->len = ngx_sprintf(p, "%ui.%03ui", ctx->wake_time / 1000000,
                          ctx->wake_time / 1000 % 1000)
              - p;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_key_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t  *name;
+
+    name = ngx_http_hatch_keys_name(r);
+
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    v->len = name ? name->len : 0;
+    v->data = name ? name->data : (u_char *) "";
 
     return NGX_OK;
 }

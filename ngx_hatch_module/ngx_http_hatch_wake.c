@@ -164,6 +164,7 @@ ngx_http_hatch_wake_ask(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
         ctx->held = ngx_http_hatch_usec();
         ctx->deadline = ngx_current_msec
                         + ngx_http_hatch_loc_conf(r)->wake_timeout;
+        hatch_activity_count_held(&hmcf->zone.activity, ngx_worker);
     }
 
     left = ctx->deadline - ngx_current_msec;

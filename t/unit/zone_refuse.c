@@ -164,16 +164,16 @@ test_activity(void)
     is_int(hatch_activity_last(&reader, 3, 8), 5001, "the next VM's stamp");
     is_int(hatch_activity_last(&reader, 3, 7), 0, "replaces the one before");
 
-    hatch_activity_count(&owner, 3, 8);
-    hatch_activity_count(&owner, 3, 8);
+    hatch_activity_count(&owner, 1, 3, 8);
+    hatch_activity_count(&owner, 1, 3, 8);
     is_int(hatch_activity_requests(&reader, 3, 8), 2, "two requests");
-    hatch_activity_count(&owner, 3, (1ull << 40) + 9);
+    hatch_activity_count(&owner, 1, 3, (1ull << 40) + 9);
     is_int(hatch_activity_requests(&reader, 3, (1ull << 40) + 9), 1,
            "begins anew with the next VM");
 
     hatch_activity_stamp(&owner, 16, 1, 1,
                          HATCH_ACTIVITY_FRESH);
-    hatch_activity_count(&owner, 16, 1);
+    hatch_activity_count(&owner, 1, 16, 1);
     is_int(hatch_activity_last(&owner, 16, 1), 0, "out of range");
 
     hatch_activity_detach(&reader);

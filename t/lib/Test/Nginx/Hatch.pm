@@ -9,6 +9,7 @@ package Test::Nginx::Hatch;
 #   $TEST_NGINX_HATCH_DIR     a folder that workers may use
 #   --- zone                  ID STATE ADDRESS lines; published before nginx
 #                             starts (the default is the VMs below)
+#   --- zone_options          options of zone-poke
 #   --- routes                ID VM SUBDOMAIN PORT lines, added to the store
 #   --- no_zone               nothing is published
 #
@@ -84,7 +85,8 @@ add_block_preprocessor(sub {
     } else {
         my @lines = defined $block->zone ? split /\n/, $block->zone : @vms;
         unlink "$dir/run/zone";
-        run_tool('zone-poke', "$dir/run/zone", 16384, map split, @lines);
+        run_tool('zone-poke', split(' ', $block->zone_options // ''),
+                 "$dir/run/zone", 16384, map split, @lines);
     }
 
     if (defined $block->routes) {
