@@ -65,7 +65,7 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
     ngx_http_hatch_main_conf_t  *hmcf;
 
     rc = ngx_http_hatch_read_only(r);
-    if (rc != NGX_OK) {
+    if (rc != NGX_DECLINED) {
         return rc;
     }
 
@@ -122,7 +122,7 @@ ngx_http_hatch_readyz_handler(ngx_http_request_t *r)
     ngx_http_hatch_ready_t  *ready;
 
     rc = ngx_http_hatch_read_only(r);
-    if (rc != NGX_OK) {
+    if (rc != NGX_DECLINED) {
         return rc;
     }
 

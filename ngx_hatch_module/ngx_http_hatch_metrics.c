@@ -27,7 +27,7 @@ ngx_http_hatch_metrics_handler(ngx_http_request_t *r)
     ngx_http_hatch_metrics_t  *m;
 
     rc = ngx_http_hatch_read_only(r);
-    if (rc != NGX_OK) {
+    if (rc != NGX_DECLINED) {
         return rc;
     }
 

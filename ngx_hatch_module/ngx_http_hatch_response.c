@@ -133,7 +133,7 @@ ngx_http_hatch_read_only(ngx_http_request_t *r)
     }
 
     return r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
-           ? NGX_OK : ngx_http_hatch_send_not_allowed(r, "GET, HEAD");
+           ? NGX_DECLINED : ngx_http_hatch_send_not_allowed(r, "GET, HEAD");
 }
 
 

@@ -37,8 +37,8 @@ ngx_int_t ngx_http_hatch_send_not_allowed(ngx_http_request_t *r,
     const char *allow);
 
 /*
- * Drops the request's body and refuses all but GET and HEAD.  What is not
- * NGX_OK is for the handler to return.
+ * Drops the request's body and refuses all but GET and HEAD.  NGX_DECLINED:
+ * go on; all else is for the handler to return.
  */
 ngx_int_t ngx_http_hatch_read_only(ngx_http_request_t *r);
 

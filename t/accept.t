@@ -211,8 +211,8 @@ main::headers()
 ["Accept: text/plain", "Accept: application/openmetrics-text",
  "Accept: application/openmetrics-text"]
 --- response_headers eval
-["Content-Type: $main::type{text}\nContent-Length: 289",
- "Content-Type: $main::type{om}\nContent-Length: 295",
+["Content-Type: $main::type{text}\nContent-Length: 268",
+ "Content-Type: $main::type{om}\nContent-Length: 274",
  "Content-Type: $main::type{om}\n!Content-Length"]
 --- response_body eval
 ["", "", ""]
