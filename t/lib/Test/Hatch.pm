@@ -26,7 +26,7 @@ use Time::HiRes qw(time);
 
 our @ISA = ('Exporter');
 our @EXPORT = qw(
-    $dir $top api nginx_t healthz http request json wait_until everywhere spawn reap stop_all
+    $dir $top api nginx_t healthz metrics readyz http request json wait_until everywhere spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
     nginx_log allow_log kill_pid zone slurp write_file virsh create_vm
     create_route page state wait_state woken start_libvirtd stop_libvirtd workers note_answer done
@@ -268,6 +268,21 @@ sub healthz {
 }
 
 
+# /metrics: "name{labels}" => value.
+sub metrics {
+    my ($path) = @_;
+    my $r = http('127.0.0.1:8080', 'GET', $path // '/metrics') or return {};
+    return { $r->{body} =~ /^([a-z]\S*) (\S+)$/mg };
+}
+
+
+sub readyz {
+    my $r = http('127.0.0.1:8080', 'GET', '/readyz') or return {};
+    my $j = eval { json($r->{body}) } // {};
+    return { %$j, code => $r->{status} };
+}
+
+
 # --- the agent ---
 
 # start_agent(connect => URI, args => [...], env => {...}, wait => 0)
@@ -361,6 +376,12 @@ http {
         listen 127.0.0.1:8080;
         location = /healthz {
             hatch_healthz;
+        }
+        location = /readyz {
+            hatch_readyz max_age=3s;
+        }
+        location = /metrics {
+            hatch_metrics;
         }
         location / {
             hatch_api;
