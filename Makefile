@@ -94,7 +94,8 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 # what runs nginx itself: again with reloads instead of restarts
-HUP_T       = $(filter-out t/contract.t t/example.t t/model.t,$(wildcard t/*.t))
+HUP_T       = $(filter-out t/contract.t t/deploy.t t/example.t t/model.t,\
+              $(wildcard t/*.t))
 
 test-build: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
 
@@ -162,7 +163,7 @@ C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
 SCRIPTS     = docs/model/check util/build-cloud-image util/build-image util/build-module util/deps \
-              util/fetch-test-nginx util/run t/lib/world .ci/run
+              util/fetch-kubernetes util/fetch-test-nginx util/run t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, and the model of the sleep handshake

@@ -23,7 +23,17 @@ is(page('prom')->{status}, 200, 'a guest answers');
 
 # --- the formats, by those who read them ---
 
-my $text = http('127.0.0.1:8080', 'GET', '/metrics')->{body};
+my %family = map { $_ => 1 } http('127.0.0.1:8080', 'GET', '/metrics')->{body}
+                             =~ /^# TYPE (\S+)/mg;
+my %documented = map { $_ => 1 }
+    map /`(hatch_\w+)(?:\{[\w,]+\})?`/g,
+    grep /^\| `hatch_/ && !/hatch_(?:healthz|readyz|metrics)`/,
+    split /\n/, slurp("$top/docs/metrics.md");
+is(join(' ', grep !$documented{$_}, sort keys %family), '',
+   'every metric is in docs/metrics.md');
+is(join(' ', grep !$family{$_}, sort keys %documented), '',
+   'and no other');
+
 for my $path ('/healthz', '/metrics') {
     my $r = http('127.0.0.1:8080', 'GET', $path, undef,
                  Accept => 'text/plain;version=0.0.4');

@@ -278,6 +278,7 @@ sub metrics {
 
 sub readyz {
     my $r = http('127.0.0.1:8080', 'GET', '/readyz') or return {};
+    note_answer('GET', '/readyz', undef, $r);
     my $j = eval { json($r->{body}) } // {};
     return { %$j, code => $r->{status} };
 }
