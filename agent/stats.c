@@ -84,10 +84,11 @@ stats_apply(const stats_call_t *call, virDomainStatsRecordPtr *records,
 static void
 stats_report(int rc, const hatch_err_t *err)
 {
-    if (rc != 0) {
+    /* that libvirt is gone is told elsewhere */
+    if (rc != 0 && rc != HATCH_ERR_UNAVAILABLE) {
         table_sample_failed();
 
-        if (!stats.failed && rc != HATCH_ERR_UNAVAILABLE) {
+        if (!stats.failed) {
             log_event(LOG_WARN, "no statistics: %s", err->text);
         }
     }

@@ -20,7 +20,7 @@
                              | VIR_DOMAIN_STATS_BLOCK)
 
 
-/* Fills sample; its raw is NULL if there is no memory.  One thread at a time. */
+/* Fills sample; raw is NULL if there is no memory.  One thread at a time. */
 void stats_record(const virDomainStatsRecord *record, table_sample_t *sample);
 
 #endif /* HATCH_AGENT_STATS_RECORD_H_INCLUDED */

@@ -19,16 +19,14 @@
 static int
 stats_merge(entry_t *e, table_sample_t *sample)
 {
-    size_t     i;
-    unsigned   missing = 0;
-    uint64_t   words[STATS_WORDS], before[STATS_WORDS];
+    size_t           i;
+    unsigned         missing = 0;
+    uint64_t        *words = (uint64_t *) &sample->stats;
+    const uint64_t  *before = (const uint64_t *) &e->sample.stats;
 
     if (e->sample.domain_id == sample->domain_id) {
         missing = e->sample.told & ~sample->told;
     }
-
-    memcpy(words, &sample->stats, sizeof(words));
-    memcpy(before, &e->sample.stats, sizeof(before));
 
     for (i = 0; i < STATS_WORDS; i++) {
         if (missing & (1u << i)) {
@@ -36,7 +34,6 @@ stats_merge(entry_t *e, table_sample_t *sample)
         }
     }
 
-    memcpy(&sample->stats, words, sizeof(words));
     sample->told |= missing;
 
     return missing == 0;

@@ -58,6 +58,29 @@ print_age(const char *key, uint64_t then, uint64_t now)
 
 
 static void
+print_counters(const hatch_zone_t *zone)
+{
+    unsigned               i;
+    hatch_zone_counters_t  c;
+
+    memset(&c, 0, sizeof(c));
+    (void) hatch_zone_counters(zone, &c);
+
+    printf("\"wakes\":{");
+
+    for (i = HATCH_WAKE_KIND_NONE + 1; i < HATCH_WAKE_KINDS; i++) {
+        printf("%s\"%s\":%" PRIu64, i > 1 ? "," : "", hatch_wake_kind_name(i),
+               c.wakes[i]);
+    }
+
+    printf("},\"pauses\":%" PRIu64 ",\"saves\":%" PRIu64
+           ",\"lost_saves\":%" PRIu64 ",\"samples\":%" PRIu64
+           ",\"sample_failures\":%" PRIu64 ",", c.pauses, c.saves,
+           c.lost_saves, c.samples, c.sample_failures);
+}
+
+
+static void
 print_head(const hatch_zone_t *zone, const char *path, uint64_t now)
 {
     uint32_t             state;
@@ -90,7 +113,35 @@ print_head(const hatch_zone_t *zone, const char *path, uint64_t now)
                (unsigned) counts.by_state[state]);
     }
 
-    printf("},\"vms\":[");
+    printf("},");
+    print_counters(zone);
+    print_age("sampled_age_ms", hatch_zone_sampled(zone), now);
+    printf(",\"vms\":[");
+}
+
+
+static void
+print_stats(const hatch_zone_t *zone, uint32_t slot, uint64_t generation,
+    uint64_t now)
+{
+    hatch_zone_stats_t  s;
+
+    if (hatch_zone_stats(zone, slot, generation, &s) != 0) {
+        printf(",\"stats\":null");
+        return;
+    }
+
+    printf(",\"stats\":{");
+    print_age("age_ms", s.sampled, now);
+    printf(",\"cpu_ns\":%" PRIu64 ",\"memory_current\":%" PRIu64
+           ",\"memory_resident\":%" PRIu64, s.cpu_time, s.memory_current,
+           s.memory_resident);
+    printf(",\"rx_bytes\":%" PRIu64 ",\"rx_packets\":%" PRIu64
+           ",\"tx_bytes\":%" PRIu64 ",\"tx_packets\":%" PRIu64, s.rx_bytes,
+           s.rx_packets, s.tx_bytes, s.tx_packets);
+    printf(",\"read_bytes\":%" PRIu64 ",\"reads\":%" PRIu64
+           ",\"written_bytes\":%" PRIu64 ",\"writes\":%" PRIu64 "}",
+           s.read_bytes, s.reads, s.written_bytes, s.writes);
 }
 
 
@@ -119,6 +170,9 @@ print_vm(const hatch_zone_t *zone, const hatch_activity_t *activity,
     printf(",\"incarnation\":%" PRIu64 ",\"idle_timeout_ms\":%" PRIu64 ",",
            vm->incarnation, vm->idle_timeout);
     print_age("used_age_ms", vm->used, now);
+    printf(",\"wakes\":%" PRIu64 ",\"wake_failures\":%" PRIu64, vm->wakes,
+           vm->wake_failures);
+    print_stats(zone, slot, vm->generation, now);
 
     if (activity->file.base != NULL) {
         putchar(',');

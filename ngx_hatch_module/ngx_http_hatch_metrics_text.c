@@ -17,7 +17,7 @@
 
 static u_char *ngx_http_hatch_metrics_head(ngx_http_hatch_metrics_t *m,
     u_char *p);
-static u_char *ngx_http_hatch_metrics_zone(ngx_http_hatch_metrics_t *m,
+static u_char *ngx_http_hatch_metrics_agent(ngx_http_hatch_metrics_t *m,
     u_char *p, hatch_zone_t *zone);
 static u_char *ngx_http_hatch_metrics_counts(ngx_http_hatch_metrics_t *m,
     u_char *p, hatch_zone_t *zone);
@@ -77,18 +77,11 @@ ngx_http_hatch_metrics_head(ngx_http_hatch_metrics_t *m, u_char *p)
                                      "1: the agent's zone can be read.",
                                      zone != NULL);
 
+    p = ngx_http_hatch_metrics_agent(m, p, zone);
+
     if (zone != NULL) {
         p = ngx_http_hatch_metrics_counts(m, p, zone);
-        p = ngx_http_hatch_metrics_zone(m, p, zone);
         p = ngx_http_hatch_metrics_counters(m, p, zone);
-
-    } else {
-        p = ngx_http_hatch_metrics_gauge(m, p, "hatch_agent_up",
-                                         "1: the agent gave a sign of life "
-                                         "within 10 seconds.", 0);
-        p = ngx_http_hatch_metrics_gauge(m, p, "hatch_libvirt_up",
-                                         "1: the agent is up and connected "
-                                         "to libvirt.", 0);
     }
 
     p = ngx_http_hatch_metrics_store(m, p);
@@ -133,43 +126,47 @@ ngx_http_hatch_metrics_counts(ngx_http_hatch_metrics_t *m, u_char *p,
 }
 
 
+/* Without a zone, both are down. */
+
 static u_char *
-ngx_http_hatch_metrics_zone(ngx_http_hatch_metrics_t *m, u_char *p,
+ngx_http_hatch_metrics_agent(ngx_http_hatch_metrics_t *m, u_char *p,
     hatch_zone_t *zone)
 {
-    uint64_t  age, sampled;
+    uint64_t    age, sampled;
+    ngx_uint_t  up;
 
-    age = ngx_hatch_zone_age(hatch_zone_heartbeat(zone));
+    age = zone != NULL ? ngx_hatch_zone_age(hatch_zone_heartbeat(zone)) : 0;
+    up = zone != NULL && age <= NGX_HTTP_HATCH_AGENT_DOWN;
 
     p = ngx_http_hatch_metrics_gauge(m, p, "hatch_agent_up",
                                      "1: the agent gave a sign of life "
-                                     "within 10 seconds.",
-                                     age <= NGX_HTTP_HATCH_AGENT_DOWN);
+                                     "within 10 seconds.", up);
+    p = ngx_http_hatch_metrics_gauge(m, p, "hatch_libvirt_up",
+                                     "1: the agent is up and connected to "
+                                     "libvirt.",
+                                     up && hatch_zone_libvirt(zone)
+                                           == HATCH_LIBVIRT_CONNECTED);
+
+    if (zone == NULL) {
+        return p;
+    }
 
     p = ngx_http_hatch_metrics_seconds(m, p,
                                        "hatch_agent_heartbeat_age_seconds",
                                        "How old what the agent says is.", age);
-
     p = ngx_http_hatch_metrics_seconds(m, p, "hatch_agent_start_time_seconds",
                                        "When the agent was started, since "
                                        "1970.", hatch_zone_started(zone));
 
-    p = ngx_http_hatch_metrics_gauge(m, p, "hatch_libvirt_up",
-                                     "1: the agent is up and connected to "
-                                     "libvirt.",
-                                     age <= NGX_HTTP_HATCH_AGENT_DOWN
-                                     && hatch_zone_libvirt(zone)
-                                        == HATCH_LIBVIRT_CONNECTED);
-
     sampled = hatch_zone_sampled(zone);
 
-    if (sampled != 0) {
-        p = ngx_http_hatch_metrics_seconds(m, p, "hatch_stats_age_seconds",
-                                           "How old the VMs' statistics are.",
-                                           ngx_hatch_zone_age(sampled));
+    if (sampled == 0) {
+        return p;
     }
 
-    return p;
+    return ngx_http_hatch_metrics_seconds(m, p, "hatch_stats_age_seconds",
+                                          "How old the VMs' statistics are.",
+                                          ngx_hatch_zone_age(sampled));
 }
 
 
@@ -178,20 +175,19 @@ ngx_http_hatch_metrics_store(ngx_http_hatch_metrics_t *m, u_char *p)
 {
     uint64_t        routes, used, size;
     hatch_err_t     err;
-    ngx_uint_t      up;
     hatch_store_t  *store;
 
+    static const char  help[] = "1: the routes can be read.";
+
     store = ngx_hatch_store_get(&m->conf->store);
-    up = store != NULL && hatch_store_count(store, &routes, &err) == 0
-         && hatch_store_usage(store, &used, &size, &err) == 0;
 
-    p = ngx_http_hatch_metrics_gauge(m, p, "hatch_store_up",
-                                     "1: the routes can be read.", up);
-
-    if (!up) {
-        return p;
+    if (store == NULL || hatch_store_count(store, &routes, &err) != 0
+        || hatch_store_usage(store, &used, &size, &err) != 0)
+    {
+        return ngx_http_hatch_metrics_gauge(m, p, "hatch_store_up", help, 0);
     }
 
+    p = ngx_http_hatch_metrics_gauge(m, p, "hatch_store_up", help, 1);
     p = ngx_http_hatch_metrics_gauge(m, p, "hatch_routes", "Proxy routes.",
                                      routes);
     p = ngx_http_hatch_metrics_gauge(m, p, "hatch_store_used_bytes",

@@ -27,6 +27,16 @@ hatch_build_info\{version="\d+\.\d+\.\d+",nginx="\d+\.\d+\.\d+"\} 1
 .*
 hatch_zone_up 1
 .*
+hatch_agent_up 1
+.*
+hatch_libvirt_up 1
+.*
+hatch_agent_heartbeat_age_seconds 2\.\d{3}
+.*
+hatch_agent_start_time_seconds \d{10}\.\d{3}
+.*
+hatch_stats_age_seconds 0\.\d{3}
+.*
 hatch_vms 7
 .*
 hatch_vms_by_state\{state="starting"\} 0
@@ -43,16 +53,6 @@ hatch_vms_by_state\{state="error"\} 1
 hatch_zone_slots 16384
 .*
 hatch_zone_used_slots 7
-.*
-hatch_agent_up 1
-.*
-hatch_agent_heartbeat_age_seconds 2\.\d{3}
-.*
-hatch_agent_start_time_seconds \d{10}\.\d{3}
-.*
-hatch_libvirt_up 1
-.*
-hatch_stats_age_seconds 0\.\d{3}
 .*
 hatch_wakes_total\{kind="resume"\} 11
 hatch_wakes_total\{kind="restore"\} 12
@@ -183,8 +183,8 @@ GET /metrics
 --- request
 GET /metrics
 --- response_body_like eval
-'(?s)hatch_agent_up 0\n.*hatch_agent_heartbeat_age_seconds 11\.\d+\n'
-. '.*hatch_libvirt_up 0\n'
+'(?s)hatch_agent_up 0\n.*hatch_libvirt_up 0\n'
+. '.*hatch_agent_heartbeat_age_seconds 11\.\d+\n'
 --- error_code: 200
 
 

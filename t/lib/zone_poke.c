@@ -65,15 +65,14 @@ static void
 poke_stats(hatch_zone_writer_t *writer, int64_t slot, uint64_t generation,
     unsigned n)
 {
-    size_t              i;
-    uint64_t            words[sizeof(hatch_zone_stats_t) / sizeof(uint64_t)];
-    hatch_zone_stats_t  stats;
+    size_t               i;
+    hatch_zone_stats_t   stats;
+    uint64_t            *words = (uint64_t *) &stats;
 
-    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    for (i = 0; i < sizeof(stats) / sizeof(*words); i++) {
         words[i] = (n + 1) * 1000ull + i;
     }
 
-    memcpy(&stats, words, sizeof(stats));
     stats.generation = generation;
     stats.sampled = hatch_clock_ms();
     stats.cpu_time *= 1000000;

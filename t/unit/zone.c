@@ -243,12 +243,85 @@ test_truncated(void)
 }
 
 
+/* What a VM uses, and what the agent counts. */
+static void
+test_stats(void)
+{
+    unsigned               i;
+    uint64_t               count = 0;
+    hatch_zone_t           zone;
+    hatch_zone_vm_t        vm, got;
+    hatch_zone_stats_t     stats, read;
+    hatch_zone_writer_t    writer;
+    hatch_zone_counters_t  counters;
+    const char            *path = path_of("stats");
+
+    (void) hatch_zone_own(&writer, path, 2, (gid_t) -1, NULL);
+    (void) hatch_zone_attach(&zone, path, 2, NULL);
+    vm = make_vm(1);
+    vm.wakes = 5;
+    (void) hatch_zone_put(&writer, &vm, HATCH_STATE_RUNNING, 1);
+    is_int(hatch_zone_stats(&zone, 0, vm.generation, &read),
+           HATCH_ERR_NOT_FOUND, "no statistics at first");
+    is_int(hatch_zone_sampled(&zone), 0, "nor a time of them");
+
+    memset(&stats, 0, sizeof(stats));
+    stats.generation = vm.generation;
+    stats.cpu_time = 42;
+    hatch_zone_set_stats(&writer, 0, &stats);
+    hatch_zone_set_stats(&writer, 2, &stats);
+    hatch_zone_set_sampled(&writer, 77);
+    is_int(hatch_zone_stats(&zone, 0, vm.generation, &read), 0, "statistics");
+    is_int(read.cpu_time, 42, "of this VM");
+    is_int(hatch_zone_stats(&zone, 0, vm.generation + 1, &read),
+           HATCH_ERR_NOT_FOUND, "not of the next one");
+    is_int(hatch_zone_stats(&zone, 2, vm.generation, &read),
+           HATCH_ERR_NOT_FOUND, "out of range");
+    is_int(hatch_zone_sampled(&zone), 77, "sampled then");
+    (void) hatch_zone_read(&zone, 0, &got);
+    is_int(got.wakes, 5, "five wakes");
+
+    memset(&counters, 0, sizeof(counters));
+    hatch_zone_histogram_add(&counters.wake_time[1], 5);
+    hatch_zone_histogram_add(&counters.wake_time[1], 6);
+    hatch_zone_histogram_add(&counters.wake_time[1], 60000);
+    hatch_zone_histogram_add(&counters.wake_time[1], 60001);
+    is_int(counters.wake_time[1].buckets[0], 1, "5 ms are at most 5 ms");
+    is_int(counters.wake_time[1].buckets[1], 1, "6 are not");
+    is_int(counters.wake_time[1].buckets[HATCH_WAKE_N_BUCKETS - 1], 1, "60 s");
+    is_int(counters.wake_time[1].buckets[HATCH_WAKE_N_BUCKETS], 1, "more");
+
+    for (i = 0; i <= HATCH_WAKE_N_BUCKETS; i++) {
+        count += counters.wake_time[1].buckets[i];
+    }
+
+    is_int(count, 4, "each in one bucket");
+    is_int(counters.wake_time[1].sum, 120012, "and in the sum");
+
+    counters.wakes[1] = 9;
+    hatch_zone_set_counters(&writer, &counters);
+    hatch_zone_disown(&writer);
+
+    is_int(hatch_zone_own(&writer, path, 2, (gid_t) -1, NULL), 0, "the next");
+    memset(&counters, 0, sizeof(counters));
+    is_int(hatch_zone_counters(&zone, &counters), 0, "agent finds counters");
+    is_int(counters.wakes[1], 9, "as they were");
+    is_int(hatch_zone_stats(&zone, 0, vm.generation, &read), 0,
+           "and statistics");
+    ok(hatch_zone_started(&zone) != 0, "since when");
+
+    hatch_zone_detach(&zone);
+    hatch_zone_disown(&writer);
+}
+
+
 int
 main(void)
 {
     test_publish();
     test_full();
     test_takeover();
+    test_stats();
     test_truncated();
     tap_cleanup();
 

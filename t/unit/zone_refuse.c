@@ -132,8 +132,9 @@ test_permission(void)
 static void
 test_activity(void)
 {
-    hatch_err_t       err;
-    hatch_activity_t  owner, reader;
+    hatch_err_t             err;
+    hatch_activity_t        owner, reader;
+    hatch_activity_total_t  sum;
 
     (void) snprintf(path, sizeof(path), "%s/activity", tap_dir());
 
@@ -175,6 +176,13 @@ test_activity(void)
                          HATCH_ACTIVITY_FRESH);
     hatch_activity_count(&owner, 1, 16, 1);
     is_int(hatch_activity_last(&owner, 16, 1), 0, "out of range");
+
+    hatch_activity_count(&owner, HATCH_ACTIVITY_TOTALS + 1, 2, 1);
+    hatch_activity_count(&owner, 5, 2, 1);
+    hatch_activity_count_held(&owner, 5);
+    hatch_activity_sum(&reader, &sum);
+    is_int(sum.requests, 5, "all requests of all workers and VMs");
+    is_int(sum.held, 1, "one was held");
 
     hatch_activity_detach(&reader);
     hatch_activity_detach(&owner);
