@@ -112,7 +112,7 @@ const api_endpoint_t  api_vm_action_endpoints[] = {
       vm_handle_pause },
     { "POST", "/vms/{id}/resume", API_WORK, API_BODY_OPTIONAL,
       vm_handle_resume },
-    { "GET", "/vms/{id}/metrics", API_DIRECT, API_BODY_NONE,
+    { "GET", "/vms/{id}/metrics", API_WORK, API_BODY_NONE,
       vm_handle_metrics },
     { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
 };

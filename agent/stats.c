@@ -31,6 +31,10 @@
 /* After a failure, ms. */
 #define STATS_RETRY  1000
 
+/* Who wants one now waits so long, ms; and so often there is one for that. */
+#define STATS_WAIT    1000
+#define STATS_WANTED  250
+
 
 static struct {
     const config_t   *config;
@@ -42,6 +46,7 @@ static struct {
     uint64_t          took;         /* the last good one, ms */
     unsigned          calls;        /* that have not ended */
     int               failed;       /* the last one; each failure logs once */
+    unsigned          wanted:1;     /* now: stats_refresh() */
     unsigned          late:1;       /* and it was said so */
     unsigned          stop:1;
     unsigned          running:1;
@@ -237,6 +242,33 @@ stats_interval(void)
 }
 
 
+/* Locked.  Until `next`, or until somebody wants one before. */
+static void
+stats_sleep(const struct timespec *began, const struct timespec *next)
+{
+    struct timespec         early = *began;
+    const struct timespec  *until = next;
+
+    stats_later(&early, STATS_WANTED);
+
+    do {
+        if (stats.wanted
+            && (early.tv_sec < next->tv_sec
+                || (early.tv_sec == next->tv_sec
+                    && early.tv_nsec < next->tv_nsec)))
+        {
+            until = &early;
+        }
+
+        /* what wakes us may be a call that has ended */
+    } while (!stats.stop
+             && pthread_cond_timedwait(&stats.changed, &stats.lock, until)
+                == 0);
+
+    stats.wanted = 0;
+}
+
+
 static void *
 stats_run(void *data)
 {
@@ -244,7 +276,6 @@ stats_run(void *data)
     struct timespec  next, began;
 
     (void) data;
-    (void) clock_gettime(CLOCK_MONOTONIC, &next);
 
     pthread_mutex_lock(&stats.lock);
 
@@ -261,18 +292,9 @@ stats_run(void *data)
             }
         }
 
+        next = began;
         stats_later(&next, stats_interval());
-
-        while (!stats.stop
-               && pthread_cond_timedwait(&stats.changed, &stats.lock, &next)
-                  == 0)
-        {
-            /* a call has ended; the next one is not due */
-        }
-
-        /* after a long call, or a suspended host: not all at once */
-        (void) clock_gettime(CLOCK_MONOTONIC, &began);
-        next = began.tv_sec > next.tv_sec + 1 ? began : next;
+        stats_sleep(&began, &next);
     }
 
     pthread_mutex_unlock(&stats.lock);
@@ -306,6 +328,36 @@ stats_start(const config_t *config, hatch_err_t *err)
     stats.running = 1;
 
     return 0;
+}
+
+
+void
+stats_refresh(void)
+{
+    uint64_t         begun;
+    struct timespec  deadline;
+
+    if (!stats.running) {
+        return;
+    }
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &deadline);
+    stats_later(&deadline, STATS_WAIT);
+
+    pthread_mutex_lock(&stats.lock);
+
+    begun = stats.begun;
+    stats.wanted = 1;
+    pthread_cond_broadcast(&stats.changed);
+
+    while (stats.ended <= begun
+           && pthread_cond_timedwait(&stats.changed, &stats.lock, &deadline)
+              == 0)
+    {
+        /* void */
+    }
+
+    pthread_mutex_unlock(&stats.lock);
 }
 
 

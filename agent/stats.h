@@ -22,8 +22,15 @@ int stats_start(const config_t *config, hatch_err_t *err);
 void stats_stop(void);
 
 /*
+ * Has a sample taken before the next one is due, and waits for it, a second
+ * at most.
+ */
+void stats_refresh(void);
+
+/*
  * The last sample of one VM, as GET /vms/{id}/metrics shows it: a new value.
- * Never asks libvirt.  HATCH_ERR_NOT_FOUND.
+ * Waits (stats_refresh()) for the first one of a guest that has just begun.
+ * HATCH_ERR_NOT_FOUND.
  */
 int stats_get(const char *id, json_object **metrics, hatch_err_t *err);
 

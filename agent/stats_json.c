@@ -85,6 +85,10 @@ stats_get(const char *id, json_object **metrics, hatch_err_t *err)
     double          utilization;
     table_sample_t  sample;
 
+    if (table_wants_sample(id)) {
+        stats_refresh();
+    }
+
     if (table_get(id, &vm) != 0
         || table_last_sample(id, &sample, &utilization) != 0)
     {

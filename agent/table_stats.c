@@ -40,6 +40,33 @@ stats_merge(entry_t *e, table_sample_t *sample)
 }
 
 
+/*
+ * The first sample of a VM by this agent: what the one before published is
+ * kept where libvirt does not tell, or a counter would be 0 for one sample.
+ */
+static void
+stats_adopt(entry_t *e, int domain_id)
+{
+    size_t               i;
+    hatch_zone_stats_t   before;
+    const uint64_t      *words = (const uint64_t *) &before;
+
+    if (e->sample.stats.sampled != 0 || e->slotless || domain_id == -1
+        || hatch_zone_stats(&table.writer.zone, e->slot, e->generation,
+                            &before) != 0)
+    {
+        return;
+    }
+
+    e->sample.stats = before;
+    e->sample.domain_id = domain_id;
+
+    for (i = 2; i < STATS_WORDS; i++) {
+        e->sample.told |= (unsigned) (words[i] != 0) << i;
+    }
+}
+
+
 /* Percent of the processors since the sample before, if that was of it. */
 static void
 stats_utilize(entry_t *e, const table_sample_t *sample, uint64_t now)
@@ -74,6 +101,7 @@ table_sample(const char *id, table_sample_t *sample, uint64_t now)
     e = *table_find(id);
 
     if (e != NULL) {
+        stats_adopt(e, sample->domain_id);
         sample->stats.sampled = e->sample.stats.sampled;
 
         if (stats_merge(e, sample)) {
@@ -111,6 +139,24 @@ table_publish_stats(entry_t *e)
         e->sample.stats.generation = e->generation;
         hatch_zone_set_stats(&table.writer, e->slot, &e->sample.stats);
     }
+}
+
+
+int
+table_wants_sample(const char *id)
+{
+    int       wants;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+    wants = e != NULL && e->domain_id >= 0
+            && e->domain_id != e->sample.domain_id;
+
+    pthread_mutex_unlock(&table.lock);
+
+    return wants;
 }
 
 

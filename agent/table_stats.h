@@ -40,6 +40,9 @@ typedef struct {
  */
 void table_sample(const char *id, table_sample_t *sample, uint64_t now);
 
+/* Is a guest up of whose run there is no sample yet? */
+int table_wants_sample(const char *id);
+
 /*
  * The last sample of a VM (raw is a copy that the caller frees), and how much
  * of its processors it used before that, in percent.  HATCH_ERR_NOT_FOUND.

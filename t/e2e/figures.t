@@ -169,6 +169,13 @@ cmp_ok(of($m, $other, 'cpu_seconds_total'), '>=',
 like(agent_log(), qr/statistics: libvirt does not answer/, 'the log says so');
 is(healthz()->{status}, 200, 'healthz');
 is(readyz()->{status}, 'ready', 'ready all the same');
+# an agent that begins now cannot ask for them, and keeps what it finds
+$before = metrics();
+stop_agent('KILL');
+start_agent(connect => 'qemu:///system', env => \%env);
+$m = sampled();
+cmp_ok(of($m, $other, 'memory_resident_bytes'), '>', 0,
+       'a new agent: its memory stays');
 kill_pid('CONT', $pid);
 wait_until('it has figures again', sub {
     of(metrics(), $other, 'stats_age_seconds') < 2;

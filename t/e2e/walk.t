@@ -51,6 +51,12 @@ my ($s, $j, $h);
 is($s, 200, 'GET /healthz');
 is_deeply($j, { status => 'ok', vm_count => 0, route_count => 0 }, 'as known');
 
+# what is new beside it
+for my $path ('/readyz', '/metrics') {
+    ($s, $j) = curl('GET', $path);
+    is($s, 200, "GET $path");
+}
+
 # images and templates: hidden there, here for everybody
 ($s, $j) = curl('POST', '/images', '{"kernel_path":"vmlinuz",' .
     '"initrd_path":"initrd","rootfs_path":"base.qcow2",' .
