@@ -49,7 +49,7 @@ stats_adopt(entry_t *e, int domain_id)
 {
     size_t               i;
     hatch_zone_stats_t   before;
-    const uint64_t      *words = (const uint64_t *) &before;
+    const uint64_t      *words = (const uint64_t *) &e->sample.stats;
 
     if (e->sample.stats.sampled != 0 || e->slotless || domain_id == -1
         || hatch_zone_stats(&table.writer.zone, e->slot, e->generation,
