@@ -87,7 +87,7 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
-TOOLS       = zone-poke route-poke store-hold first-byte
+TOOLS       = zone-poke route-poke store-hold first-byte load fill
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
@@ -103,6 +103,8 @@ $(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o
 $(BUILD)/unit/route-poke: $(BUILD)/obj/t/lib/route_poke.o
 $(BUILD)/unit/store-hold: $(BUILD)/obj/t/lib/store_hold.o
 $(BUILD)/unit/first-byte: $(BUILD)/obj/bench/first_byte.o
+$(BUILD)/unit/load: $(BUILD)/obj/bench/load.o
+$(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
@@ -139,6 +141,15 @@ SOAK_CLIENTS ?= 8
 soak: test-ready
 	@SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) \
 	    $(PROVE) -v t/e2e/soak.t
+
+## bench         Hatch by nginx itself and by its peers; an hour, see docs/bench.md
+bench: test-ready | deps-bench
+	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run \
+	    --json=$(BUILD)/bench.json | tee $(BUILD)/bench.txt
+
+## bench-quick   the same in two minutes, for daily use
+bench-quick: test-ready | deps-bench
+	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run --quick
 
 ## bench-wake    waking, each beside the bare libvirt calls
 bench-wake: test-ready

@@ -14,6 +14,11 @@
 #define NGX_HTTP_HATCH_MAX_HELD         8192
 #define NGX_HTTP_HATCH_MAX_HELD_PER_VM  2048
 
+/* Of "hatch": idle connections of a worker, and to one VM's port. */
+
+#define NGX_HTTP_HATCH_KEEPALIVE         1024
+#define NGX_HTTP_HATCH_KEEPALIVE_PER_VM  64
+
 /* Of hatch_readyz, ms; the agent's heart beats twice a second. */
 
 #define NGX_HTTP_HATCH_MAX_AGE          10000

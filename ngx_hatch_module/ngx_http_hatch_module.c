@@ -199,15 +199,22 @@ static ngx_command_t  ngx_http_hatch_commands[] = {
       &ngx_http_hatch_asleep_statuses },
 
     /*
-     * upstream NAME { hatch; }
+     * upstream NAME {
+     *     hatch [keepalive=NUMBER] [keepalive_per_vm=NUMBER]
+     *           [keepalive_requests=NUMBER] [keepalive_time=TIME]
+     *           [keepalive_timeout=TIME];
+     * }
      *
-     * The peer is the VM that hatch_route found.  Before "keepalive"; takes
-     * the place of "server" lines.
+     * The peer is the VM that hatch_route found.  Takes the place of "server"
+     * lines.  A worker keeps at most keepalive idle connections (0..1000000,
+     * default 1024), and keepalive_per_vm (default 64) to one port of a VM,
+     * each for keepalive_timeout (default 60s); and uses each for at most
+     * keepalive_requests (default 1000) and keepalive_time (default 1h).
      */
     { ngx_string("hatch"),
-      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS,
+      NGX_HTTP_UPS_CONF|NGX_CONF_ANY,
       ngx_http_hatch_upstream,
-      0,
+      NGX_HTTP_SRV_CONF_OFFSET,
       0,
       NULL },
 
@@ -222,7 +229,7 @@ static ngx_http_module_t  ngx_http_hatch_module_ctx = {
     ngx_http_hatch_create_main_conf,       /* create main configuration */
     ngx_http_hatch_init_main_conf,         /* init main configuration */
 
-    NULL,                                  /* create server configuration */
+    ngx_http_hatch_create_srv_conf,        /* create server configuration */
     NULL,                                  /* merge server configuration */
 
     ngx_http_hatch_create_loc_conf,        /* create location configuration */

@@ -8,6 +8,7 @@
 #include <ngx_http.h>
 
 #include "ngx_hatch_busy.h"
+#include "ngx_hatch_pool.h"
 #include "ngx_hatch_store.h"
 #include "ngx_hatch_wake.h"
 #include "ngx_hatch_zone.h"
@@ -30,6 +31,13 @@ typedef struct {
     ngx_hatch_busy_t         busy;
     ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
 } ngx_http_hatch_main_conf_t;
+
+
+/* Of an upstream block with "hatch". */
+
+typedef struct {
+    ngx_hatch_pool_t         pool;
+} ngx_http_hatch_srv_conf_t;
 
 
 typedef struct {
@@ -129,7 +137,8 @@ ngx_int_t ngx_http_hatch_healthz_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_readyz_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_metrics_handler(ngx_http_request_t *r);
 
-/* The directive "hatch" of an upstream block. */
+/* The directive "hatch" of an upstream block, and its configuration. */
+void *ngx_http_hatch_create_srv_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* Registration, from the module's pre- and postconfiguration. */

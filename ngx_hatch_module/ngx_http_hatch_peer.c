@@ -3,14 +3,25 @@
  * upstream { hatch; }: the peer is the VM that hatch_route found.
  *
  * The peer belongs to the request; nothing of it is in nginx's lists of
- * servers.  "keepalive" wraps these functions and finds idle connections by
- * address.
+ * servers.  Idle connections are kept in a pool of our own: the list of
+ * nginx's "keepalive" is searched from its head, which takes the longer the
+ * more VMs are awake.  With that directive behind "hatch", it wraps these
+ * functions, and its list is filled first.
  */
 
 
-#include "ngx_http_hatch_module.h"
+#include "ngx_http_hatch_conf.h"
 
 
+typedef struct {
+    ngx_http_hatch_ctx_t    *ctx;
+    ngx_http_upstream_t     *upstream;
+    ngx_hatch_pool_t        *pool;
+} ngx_http_hatch_peer_t;
+
+
+static ngx_int_t ngx_http_hatch_upstream_parameter(ngx_conf_t *cf,
+    ngx_hatch_pool_t *pool, ngx_str_t *value);
 static ngx_int_t ngx_http_hatch_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_http_hatch_init_peer(ngx_http_request_t *r,
@@ -32,9 +43,36 @@ static void ngx_http_hatch_save_session(ngx_peer_connection_t *pc, void *data);
 static ngx_str_t  ngx_http_hatch_placeholder = ngx_string("hatch");
 
 
+void *
+ngx_http_hatch_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_http_hatch_srv_conf_t  *hscf;
+
+    hscf = ngx_pcalloc(cf->pool, sizeof(ngx_http_hatch_srv_conf_t));
+    if (hscf == NULL) {
+        return NULL;
+    }
+
+    /* set by ngx_pcalloc(): the rest of hscf->pool = 0 */
+
+    hscf->pool.max = NGX_CONF_UNSET_UINT;
+    hscf->pool.max_per_host = NGX_CONF_UNSET_UINT;
+    hscf->pool.requests = NGX_CONF_UNSET_UINT;
+    hscf->pool.time = NGX_CONF_UNSET_MSEC;
+    hscf->pool.timeout = NGX_CONF_UNSET_MSEC;
+    hscf->pool.pid = NGX_INVALID_PID;
+
+    return hscf;
+}
+
+
 char *
 ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_http_hatch_srv_conf_t *hscf = conf;
+
+    ngx_str_t                     *value;
+    ngx_uint_t                     i;
     ngx_http_upstream_server_t    *server;
     ngx_http_upstream_srv_conf_t  *uscf;
 
@@ -49,6 +87,30 @@ ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                "load balancing method";
     }
 
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+        if (ngx_http_hatch_upstream_parameter(cf, &hscf->pool, &value[i])
+            != NGX_OK)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" of \"hatch\", it "
+                               "must be, once each, \"keepalive=\" 0 to "
+                               "1000000, \"keepalive_per_vm=\" or "
+                               "\"keepalive_requests=\" 1 to 1000000, "
+                               "\"keepalive_time=\" or \"keepalive_timeout=\""
+                               " 1ms to 1d", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    ngx_conf_init_uint_value(hscf->pool.max, NGX_HTTP_HATCH_KEEPALIVE);
+    ngx_conf_init_uint_value(hscf->pool.max_per_host,
+                             NGX_HTTP_HATCH_KEEPALIVE_PER_VM);
+    ngx_conf_init_uint_value(hscf->pool.requests, 1000);
+    ngx_conf_init_msec_value(hscf->pool.time, 3600000);
+    ngx_conf_init_msec_value(hscf->pool.timeout, 60000);
+
     server = ngx_array_push(uscf->servers);
     if (server == NULL) {
         return NGX_CONF_ERROR;
@@ -61,6 +123,68 @@ ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     uscf->peer.init_upstream = ngx_http_hatch_init_upstream;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_upstream_parameter(ngx_conf_t *cf, ngx_hatch_pool_t *pool,
+    ngx_str_t *value)
+{
+    size_t       len;
+    ngx_int_t    n;
+    ngx_str_t    s;
+    ngx_uint_t   i;
+
+    const struct {
+        const char  *name;
+        ngx_uint_t  *number;
+        ngx_msec_t  *time;
+        ngx_int_t    min;
+        ngx_int_t    max;
+    } parameters[] = {
+        { "keepalive=", &pool->max, NULL, 0, 1000000 },
+        { "keepalive_per_vm=", &pool->max_per_host, NULL, 1, 1000000 },
+        { "keepalive_requests=", &pool->requests, NULL, 1, 1000000 },
+        { "keepalive_time=", NULL, &pool->time, 1, 86400000 },
+        { "keepalive_timeout=", NULL, &pool->timeout, 1, 86400000 }
+    };
+
+    for (i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+
+        len = ngx_strlen(parameters[i].name);
+
+        if (ngx_strncmp(value->data, parameters[i].name, len) != 0) {
+            continue;
+        }
+
+        s.len = value->len - len;
+        s.data = value->data + len;
+
+        n = parameters[i].number ? ngx_atoi(s.data, s.len)
+                                 : ngx_parse_time(&s, 0);
+
+        if (n == NGX_ERROR || n < parameters[i].min || n > parameters[i].max) {
+            return NGX_ERROR;
+        }
+
+        if (parameters[i].number) {
+            if (*parameters[i].number != NGX_CONF_UNSET_UINT) {
+                return NGX_ERROR;
+            }
+
+            *parameters[i].number = n;
+            return NGX_OK;
+        }
+
+        if (*parameters[i].time != NGX_CONF_UNSET_MSEC) {
+            return NGX_ERROR;
+        }
+
+        *parameters[i].time = n;
+        return NGX_OK;
+    }
+
+    return NGX_ERROR;
 }
 
 
@@ -93,8 +217,10 @@ static ngx_int_t
 ngx_http_hatch_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us)
 {
-    ngx_http_upstream_t   *u;
-    ngx_http_hatch_ctx_t  *ctx;
+    ngx_http_upstream_t        *u;
+    ngx_http_hatch_ctx_t       *ctx;
+    ngx_http_hatch_peer_t      *hp;
+    ngx_http_hatch_srv_conf_t  *hscf;
 
     ctx = ngx_http_hatch_get_ctx(r);
 
@@ -105,9 +231,19 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    u = r->upstream;
+    hp = ngx_palloc(r->pool, sizeof(ngx_http_hatch_peer_t));
+    if (hp == NULL) {
+        return NGX_ERROR;
+    }
 
-    u->peer.data = ctx;
+    u = r->upstream;
+    hscf = ngx_http_conf_upstream_srv_conf(us, ngx_http_hatch_module);
+
+    hp->ctx = ctx;
+    hp->upstream = u;
+    hp->pool = &hscf->pool;
+
+    u->peer.data = hp;
     u->peer.get = ngx_http_hatch_get_peer;
     u->peer.free = ngx_http_hatch_free_peer;
     u->peer.tries = 1;
@@ -124,7 +260,12 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_http_hatch_ctx_t *ctx = data;
+    ngx_http_hatch_peer_t *hp = data;
+
+    ngx_connection_t      *c;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    ctx = hp->ctx;
 
     /* also of another try, after the first has ended */
 
@@ -138,10 +279,12 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->socklen = ctx->socklen;
     pc->name = &ctx->peer_name;
 
-    pc->cached = 0;
-    pc->connection = NULL;
+    c = ngx_hatch_pool_get(hp->pool, pc->sockaddr, pc->socklen, pc->log);
 
-    return NGX_OK;
+    pc->cached = c != NULL;
+    pc->connection = c;
+
+    return c != NULL ? NGX_DONE : NGX_OK;
 }
 
 
@@ -149,7 +292,24 @@ static void
 ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state)
 {
-    ngx_http_hatch_ctx_t *ctx = data;
+    ngx_http_hatch_peer_t *hp = data;
+
+    ngx_http_upstream_t   *u;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    u = hp->upstream;
+    ctx = hp->ctx;
+
+    /* one that has answered, and to which nothing is owed */
+
+    if (pc->connection != NULL && !(state & NGX_PEER_FAILED) && u->keepalive
+        && u->request_body_sent
+        && ngx_hatch_pool_put(hp->pool, pc->connection, pc->sockaddr,
+                              pc->socklen)
+           == NGX_OK)
+    {
+        pc->connection = NULL;
+    }
 
     /* what nginx still has to send needs no VM */
 

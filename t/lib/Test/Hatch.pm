@@ -371,7 +371,6 @@ http {
     hatch_agent unix:$dir/run/wake.sock;
     upstream vms {
         hatch;
-        keepalive 32;
     }
     server {
         listen 127.0.0.1:8080;

@@ -102,7 +102,6 @@ add_block_preprocessor(sub {
     hatch_route_store $TEST_NGINX_HATCH_DIR/routes size=64m;
     upstream vms {
         hatch;
-        keepalive 4;
     }
 EOF
     }
