@@ -459,8 +459,17 @@ hatch_store_get(hatch_store_t *store, const char *id, hatch_route_t *route,
 int
 hatch_store_count(hatch_store_t *store, uint64_t *count, hatch_err_t *err)
 {
-    int       rc;
-    MDB_stat  stat;
+    int          rc;
+    MDB_stat     stat;
+    MDB_envinfo  info;
+
+    /* nothing was committed since, by anybody */
+    if (store->counted != 0 && mdb_env_info(store->env, &info) == 0
+        && info.me_last_txnid == store->counted)
+    {
+        *count = store->count;
+        return 0;
+    }
 
     rc = hatch_store_renew(store, err);
     if (rc != 0) {
@@ -468,13 +477,19 @@ hatch_store_count(hatch_store_t *store, uint64_t *count, hatch_err_t *err)
     }
 
     rc = mdb_stat(store->reader, store->routes, &stat);
+
+    if (rc == 0) {
+        store->count = stat.ms_entries;
+        store->counted = mdb_txn_id(store->reader);
+    }
+
     mdb_txn_reset(store->reader);
 
     if (rc != 0) {
         return hatch_store_error(store, rc, "cannot read", err);
     }
 
-    *count = stat.ms_entries;
+    *count = store->count;
 
     return 0;
 }

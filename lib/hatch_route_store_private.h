@@ -34,6 +34,9 @@ struct hatch_store_s {
     MDB_dbi   vms;
     MDB_txn  *reader;           /* reset between look-ups */
 
+    uint64_t  count;            /* of routes, in the snapshot `counted` */
+    uint64_t  counted;          /* its transaction; 0: not counted yet */
+
     /* held by a write transaction: the map must not move under it */
     pthread_mutex_t  writing;
     char      dir[256];         /* for error texts */

@@ -45,16 +45,20 @@ static const struct {
     const char  *subtype;
     const char  *version;
     ngx_str_t    header;
+    size_t       type_len;              /* of header, without parameters */
 } ngx_http_hatch_formats[NGX_HTTP_HATCH_FORMATS] = {
 
-    { "application", "json", NULL, ngx_string("application/json") },
+    { "application", "json", NULL, ngx_string("application/json"),
+      sizeof("application/json") - 1 },
 
     { "text", "plain", "0.0.4",
-      ngx_string("text/plain; version=0.0.4; charset=utf-8") },
+      ngx_string("text/plain; version=0.0.4; charset=utf-8"),
+      sizeof("text/plain") - 1 },
 
     { "application", "openmetrics-text", "1.0.0",
       ngx_string("application/openmetrics-text; version=1.0.0; "
-                 "charset=utf-8") }
+                 "charset=utf-8"),
+      sizeof("application/openmetrics-text") - 1 }
 };
 
 
@@ -382,17 +386,10 @@ ngx_http_hatch_accept_is(ngx_str_t *s, const char *text)
 void
 ngx_http_hatch_set_type(ngx_http_request_t *r, ngx_http_hatch_format_t format)
 {
-    u_char           *p;
-    const ngx_str_t  *header;
-
-    header = &ngx_http_hatch_formats[format].header;
+    r->headers_out.content_type = ngx_http_hatch_formats[format].header;
+    r->headers_out.content_type_lowcase = NULL;
 
     /* shorter than the whole of it: no second charset is added */
 
-    p = ngx_strlchr(header->data, header->data + header->len, ';');
-
-    r->headers_out.content_type = *header;
-    r->headers_out.content_type_len = p ? (size_t) (p - header->data)
-                                        : header->len;
-    r->headers_out.content_type_lowcase = NULL;
+    r->headers_out.content_type_len = ngx_http_hatch_formats[format].type_len;
 }

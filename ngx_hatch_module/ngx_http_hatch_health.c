@@ -25,6 +25,15 @@
     "# TYPE hatch_routes gauge\n"                                             \
     "hatch_routes %uL\n"
 
+typedef struct {
+    uint32_t     vms;
+    uint64_t     routes;
+    ngx_str_t    text;
+    u_char       data[sizeof(NGX_HTTP_HATCH_HEALTHZ_TEXT "# EOF\n")
+                      + NGX_INT32_LEN + NGX_INT64_LEN];
+} ngx_http_hatch_healthz_t;
+
+
 #define NGX_HTTP_HATCH_READYZ                                                 \
     "{\"status\":\"%s\",\"reason\":%s%s%s,\"age_seconds\":%s,"                \
     "\"max_age_seconds\":%ui.%03ui,\"agent\":\"%s\",\"libvirt\":\"%s\"}"
@@ -44,6 +53,8 @@ typedef struct {
 } ngx_http_hatch_ready_t;
 
 
+static ngx_str_t *ngx_http_hatch_healthz_text(ngx_http_hatch_format_t format,
+    uint32_t vms, uint64_t routes);
 static void ngx_http_hatch_ready(ngx_http_request_t *r,
     ngx_http_hatch_ready_t *ready);
 static ngx_uint_t ngx_http_hatch_ready_agent(ngx_http_request_t *r,
@@ -59,7 +70,7 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
     ngx_int_t                    rc;
     ngx_str_t                    body;
     hatch_err_t                  err;
-    const char                  *text;
+    ngx_str_t                   *text;
     hatch_zone_t                *zone;
     ngx_http_hatch_format_t      format;
     ngx_http_hatch_main_conf_t  *hmcf;
@@ -91,25 +102,54 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
     }
 
     format = ngx_http_hatch_accept(r, NGX_HTTP_HATCH_JSON);
-    text = format == NGX_HTTP_HATCH_JSON ? NGX_HTTP_HATCH_HEALTHZ
-                                         : NGX_HTTP_HATCH_HEALTHZ_TEXT;
+    text = ngx_http_hatch_healthz_text(format, hatch_zone_vm_count(zone),
+                                       routes);
 
-    body.data = ngx_pnalloc(r->pool, ngx_strlen(text) + sizeof("# EOF\n")
-                                     + NGX_INT32_LEN + NGX_INT64_LEN);
+    /* a copy: the next request may change it before this one is sent */
+
+    body.len = text->len;
+    body.data = ngx_pnalloc(r->pool, text->len);
     if (body.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    body.len = ngx_sprintf(body.data, text, hatch_zone_vm_count(zone), routes)
-               - body.data;
-
-    if (format == NGX_HTTP_HATCH_OPENMETRICS) {
-        body.len = ngx_cpymem(body.data + body.len, "# EOF\n",
-                              sizeof("# EOF\n") - 1)
-                   - body.data;
-    }
+    ngx_memcpy(body.data, text->data, text->len);
 
     return ngx_http_hatch_send(r, NGX_HTTP_OK, format, &body);
+}
+
+
+/* As long as the counts stay, so does the text. */
+
+static ngx_str_t *
+ngx_http_hatch_healthz_text(ngx_http_hatch_format_t format, uint32_t vms,
+    uint64_t routes)
+{
+    u_char                    *p;
+    ngx_http_hatch_healthz_t  *h;
+
+    static ngx_http_hatch_healthz_t  texts[NGX_HTTP_HATCH_FORMATS];
+
+    h = &texts[format];
+
+    if (h->text.len != 0 && h->vms == vms && h->routes == routes) {
+        return &h->text;
+    }
+
+    p = ngx_sprintf(h->data, format == NGX_HTTP_HATCH_JSON
+                             ? NGX_HTTP_HATCH_HEALTHZ
+                             : NGX_HTTP_HATCH_HEALTHZ_TEXT, vms, routes);
+
+    if (format == NGX_HTTP_HATCH_OPENMETRICS) {
+        p = ngx_cpymem(p, "# EOF\n", sizeof("# EOF\n") - 1);
+    }
+
+    h->vms = vms;
+    h->routes = routes;
+    h->text.data = h->data;
+    h->text.len = p - h->data;
+
+    return &h->text;
 }
 
 
