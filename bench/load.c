@@ -11,6 +11,7 @@
  *   backend=PORT       serve what the server proxies to, on all addresses of
  *                      127.0.0.0/8
  *   interval=US        not as fast as possible: one request, then so long none
+ *   scrape=PATH        and one more connection that asks for this all the time
  *
  * Client and backend are one thread that polls: whoever sleeps in between
  * lets the server sleep, too, and then measures how fast the kernel wakes it.
@@ -35,7 +36,7 @@
 
 
 #define LOAD_EVENTS   256
-#define LOAD_BUFFER   16384
+#define LOAD_BUFFER   65536
 #define LOAD_REQUEST  512
 
 /* Latencies: 32 buckets for each power of two of nanoseconds. */
@@ -44,7 +45,8 @@
 
 typedef struct {
     int       fd;
-    int       backend;          /* 1: accepted from the server */
+    int       backend;          /* 1: accepted from the server, 2: listens;
+                                 * 3: the client of scrape= */
     uint64_t  began;
     size_t    have;
     char     *buffer;
@@ -55,13 +57,14 @@ static struct {
     unsigned     port, backend, connections;
     double       seconds, warm, interval;
     unsigned     names;
-    const char  *path, *host;
-} options = { 0, 0, 64, 3, 0.3, 0, 0, "/", "localhost" };
+    const char  *path, *host, *scrape;
+} options = { .connections = 64, .seconds = 3, .warm = 0.3, .path = "/",
+              .host = "localhost" };
 
 static struct {
     int       epoll;
     int       measuring;
-    uint64_t  requests, errors, accepted, served;
+    uint64_t  requests, errors, accepted, served, scrapes;
     uint64_t  buckets[LOAD_BUCKETS];
     char      request[LOAD_REQUEST];
     size_t    request_len, digits;
@@ -252,6 +255,48 @@ client_read(peer_t *peer)
 }
 
 
+/* --- the client of scrape= --- */
+
+static void
+scrape_ask(peer_t *peer)
+{
+    char  request[LOAD_REQUEST];
+    int   len;
+
+    len = snprintf(request, sizeof(request),
+                   "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                   options.scrape);
+    peer->have = 0;
+
+    if (send(peer->fd, request, (size_t) len, MSG_NOSIGNAL) != len) {
+        load.errors++;
+    }
+}
+
+
+static void
+scrape_read(peer_t *peer)
+{
+    ssize_t  n;
+
+    n = recv(peer->fd, peer->buffer, LOAD_BUFFER, MSG_DONTWAIT);
+
+    if (n == -1 && errno == EAGAIN) {
+        return;
+    }
+
+    if (n <= 0) {
+        die("scrape");
+    }
+
+    /* the last chunk */
+    if (n >= 5 && memcmp(peer->buffer + n - 5, "0\r\n\r\n", 5) == 0) {
+        load.scrapes += (unsigned) load.measuring;
+        scrape_ask(peer);
+    }
+}
+
+
 /* --- the backend --- */
 
 static void
@@ -332,6 +377,9 @@ turn(peer_t *only)
 
         if (peer->backend == 2) {
             backend_accept(peer);
+
+        } else if (peer->backend == 3) {
+            scrape_read(peer);
 
         } else if (peer->backend) {
             backend_read(peer);
@@ -418,6 +466,7 @@ parse(int argc, char **argv)
         OPTION(backend, (unsigned) atoi(value))
         OPTION(path, value)
         OPTION(host, value)
+        OPTION(scrape, value)
 
 #undef OPTION
     }
@@ -433,7 +482,7 @@ main(int argc, char **argv)
 {
     unsigned   i;
     uint64_t   end, began;
-    peer_t    *peer = NULL;
+    peer_t    *peer = NULL, *scraper;
 
     if (argc < 2) {
         fprintf(stderr, "usage: load PORT [OPTION=VALUE...]\n");
@@ -459,6 +508,19 @@ main(int argc, char **argv)
         client_ask(peer);
     }
 
+    if (options.scrape != NULL) {
+        scraper = calloc(1, sizeof(*scraper));
+
+        if (scraper == NULL || (scraper->buffer = malloc(LOAD_BUFFER)) == NULL)
+        {
+            die("malloc");
+        }
+
+        scraper->backend = 3;
+        client_connect(scraper);
+        scrape_ask(scraper);
+    }
+
     for (end = now_ns() + (uint64_t) (options.warm * 1e9); now_ns() < end; ) {
         turn(peer);
     }
@@ -472,12 +534,14 @@ main(int argc, char **argv)
     }
 
     printf("{\"requests\":%llu,\"seconds\":%.3f,\"errors\":%llu,"
-           "\"served\":%llu,\"accepted\":%llu,\"p50\":%.1f,\"p99\":%.1f}\n",
+           "\"served\":%llu,\"accepted\":%llu,\"scrapes\":%llu,"
+           "\"p50\":%.1f,\"p99\":%.1f}\n",
            (unsigned long long) load.requests,
            (double) (now_ns() - began) / 1e9,
            (unsigned long long) load.errors,
            (unsigned long long) load.served,
-           (unsigned long long) load.accepted, quantile(0.5),
+           (unsigned long long) load.accepted,
+           (unsigned long long) load.scrapes, quantile(0.5),
            quantile(0.99));
 
     return load.errors != 0;

@@ -197,15 +197,17 @@ hatch_zone_read(const hatch_zone_t *zone, uint32_t slot, hatch_zone_vm_t *vm)
 uint32_t
 hatch_zone_bucket(const hatch_zone_t *zone, const char *id)
 {
-    size_t    i;
-    uint32_t  hash = 2166136261u;
+    size_t    len = strnlen(id, HATCH_ID_SIZE - 1);
+    uint64_t  word, hash = len;
 
-    for (i = 0; i < HATCH_ID_SIZE && id[i] != '\0'; i++) {
-        hash = (hash ^ (unsigned char) id[i]) * 16777619u;
+    /* eight characters at a time, of the end first: those are random */
+    for ( /* void */ ; len >= sizeof(word); len -= sizeof(word)) {
+        memcpy(&word, id + len - sizeof(word), sizeof(word));
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+        hash ^= hash >> 32;
     }
 
-    /* FNV's low bits depend on little; fold the high ones in */
-    return (hash ^ (hash >> 15)) & zone->mask;
+    return (uint32_t) hash & zone->mask;
 }
 
 

@@ -4,6 +4,7 @@
 
 #include "hatch_route_store_private.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -152,6 +153,34 @@ hatch_store_give(const char *dir)
 }
 
 
+/*
+ * LMDB's own order, eight bytes at a time: a look-up compares twenty keys, and
+ * nearly all differ in the first eight bytes.
+ */
+static int
+hatch_store_compare(const MDB_val *a, const MDB_val *b)
+{
+    int       rc;
+    size_t    len;
+    uint64_t  x, y;
+
+    if (a->mv_size >= sizeof(x) && b->mv_size >= sizeof(y)) {
+        memcpy(&x, a->mv_data, sizeof(x));
+        memcpy(&y, b->mv_data, sizeof(y));
+
+        if (x != y) {
+            return be64toh(x) < be64toh(y) ? -1 : 1;
+        }
+    }
+
+    len = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
+    rc = memcmp(a->mv_data, b->mv_data, len);
+
+    return rc != 0 ? rc : (a->mv_size > b->mv_size)
+                          - (a->mv_size < b->mv_size);
+}
+
+
 static int
 hatch_store_open_dbs(hatch_store_t *store, MDB_txn *txn, unsigned create,
     hatch_err_t *err)
@@ -190,6 +219,10 @@ hatch_store_open_dbs(hatch_store_t *store, MDB_txn *txn, unsigned create,
 
     if (rc == 0) {
         rc = mdb_dbi_open(txn, "routes", create, &store->routes);
+    }
+
+    if (rc == 0) {
+        rc = mdb_set_compare(txn, store->routes, hatch_store_compare);
     }
 
     if (rc == 0) {
@@ -352,6 +385,7 @@ hatch_store_close(hatch_store_t *store)
     }
 
     (void) pthread_mutex_destroy(&store->writing);
+    free(store->cache);
     free(store);
 }
 
@@ -388,12 +422,55 @@ hatch_store_renew(hatch_store_t *store, hatch_err_t *err)
 }
 
 
+/* The number of the last commit, by whatever process. */
+static uint64_t
+hatch_store_last(const hatch_store_t *store)
+{
+    MDB_envinfo  info;
+
+    return mdb_env_info(store->env, &info) == 0 ? info.me_last_txnid : 0;
+}
+
+
+/* Where a subdomain would be in the cache; NULL: there is no cache. */
+static hatch_store_cached_t *
+hatch_store_cached(hatch_store_t *store, const char *subdomain, size_t len)
+{
+    size_t    i;
+    uint32_t  hash = 2166136261u;
+
+    if (store->cache == NULL) {
+        store->cache = calloc(HATCH_STORE_CACHE, sizeof(*store->cache));
+
+        if (store->cache == NULL) {
+            return NULL;
+        }
+    }
+
+    for (i = 0; i < len; i++) {
+        hash = (hash ^ (unsigned char) subdomain[i]) * 16777619u;
+    }
+
+    return &store->cache[(hash ^ hash >> 15) % HATCH_STORE_CACHE];
+}
+
+
 int
 hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
     hatch_route_t *route, hatch_err_t *err)
 {
-    int      rc;
-    MDB_val  key, value;
+    int                    rc;
+    MDB_val                key, value;
+    hatch_store_cached_t  *cached = hatch_store_cached(store, subdomain, len);
+
+    if (cached != NULL && cached->txn != 0 && len <= HATCH_LABEL_MAX
+        && memcmp(cached->route.subdomain, subdomain, len) == 0
+        && cached->route.subdomain[len] == '\0'
+        && cached->txn == hatch_store_last(store))
+    {
+        *route = cached->route;
+        return 0;
+    }
 
     rc = hatch_store_renew(store, err);
     if (rc != 0) {
@@ -405,6 +482,11 @@ hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
 
     if (rc == 0) {
         rc = hatch_store_unpack(store, &key, &value, route, err);
+
+        if (rc == 0 && cached != NULL) {
+            cached->txn = mdb_txn_id(store->reader);
+            cached->route = *route;
+        }
 
     } else {
         rc = hatch_store_error(store, rc, "cannot read", err);
@@ -459,14 +541,10 @@ hatch_store_get(hatch_store_t *store, const char *id, hatch_route_t *route,
 int
 hatch_store_count(hatch_store_t *store, uint64_t *count, hatch_err_t *err)
 {
-    int          rc;
-    MDB_stat     stat;
-    MDB_envinfo  info;
+    int       rc;
+    MDB_stat  stat;
 
-    /* nothing was committed since, by anybody */
-    if (store->counted != 0 && mdb_env_info(store->env, &info) == 0
-        && info.me_last_txnid == store->counted)
-    {
+    if (store->counted != 0 && store->counted == hatch_store_last(store)) {
         *count = store->count;
         return 0;
     }

@@ -99,24 +99,30 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
     }
 
     hash = ngx_hatch_pool_hash(sockaddr, socklen);
-    host = *ngx_hatch_pool_find(pool, sockaddr, socklen, hash);
+    link = ngx_hatch_pool_find(pool, sockaddr, socklen, hash);
+    host = *link;
 
     /* the one that waits longest makes room: of this host, or of all */
 
-    if (host != NULL && host->n >= pool->max_per_host) {
-        q = ngx_queue_last(&host->idle);
-        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t,
-                                            of_host));
+    if ((host != NULL && host->n >= pool->max_per_host)
+        || ngx_queue_empty(&pool->free))
+    {
+        if (host != NULL && host->n >= pool->max_per_host) {
+            q = ngx_queue_last(&host->idle);
+            idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, of_host);
 
-    } else if (ngx_queue_empty(&pool->free)) {
-        q = ngx_queue_last(&pool->idle);
-        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue));
+        } else {
+            q = ngx_queue_last(&pool->idle);
+            idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, queue);
+        }
+
+        ngx_hatch_pool_close(idle);
+
+        /* that may have been the last one of this host */
+
+        link = ngx_hatch_pool_find(pool, sockaddr, socklen, hash);
+        host = *link;
     }
-
-    /* that may have been the last one of this host */
-
-    link = ngx_hatch_pool_find(pool, sockaddr, socklen, hash);
-    host = *link;
 
     if (host == NULL) {
         host = pool->free_hosts;

@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, ngx_str_t *label);
 static ngx_int_t ngx_http_hatch_route_vm(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
+static u_char *ngx_http_hatch_route_ntop(u_char *p, u_char *address,
+    ngx_uint_t port);
 static ngx_int_t ngx_http_hatch_route_peer(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
 static ngx_int_t ngx_http_hatch_route_asleep(ngx_http_request_t *r,
@@ -356,11 +358,46 @@ ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     }
 
     ctx->peer_name.data = p;
-    ctx->peer_name.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr, ctx->socklen,
-                                       p, NGX_SOCKADDR_STRLEN, 1);
     ctx->ready = 1;
 
+    if (ctx->vm.family == 4) {
+        ctx->peer_name.len = ngx_http_hatch_route_ntop(p, ctx->vm.address,
+                                                       ctx->route.target_port)
+                             - p;
+
+    } else {
+        ctx->peer_name.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr,
+                                           ctx->socklen, p,
+                                           NGX_SOCKADDR_STRLEN, 1);
+    }
+
     return NGX_DECLINED;
+}
+
+
+/* "address:port" of IPv4, for each request: ngx_snprintf() takes long. */
+
+static u_char *
+ngx_http_hatch_route_ntop(u_char *p, u_char *address, ngx_uint_t port)
+{
+    ngx_uint_t  i, n, power;
+
+    for (i = 0; i < 5; i++) {
+
+        n = i < 4 ? address[i] : port;
+        power = n >= 100 ? n >= 1000 ? n >= 10000 ? 10000 : 1000 : 100
+                         : n >= 10 ? 10 : 1;
+
+        for ( /* void */ ; power != 0; power /= 10) {
+            *p++ = (u_char) ('0' + n / power % 10);
+        }
+
+        if (i < 4) {
+            *p++ = i < 3 ? '.' : ':';
+        }
+    }
+
+    return p;
 }
 
 
