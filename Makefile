@@ -40,7 +40,8 @@ CPPFLAGS_   = -std=gnu11 -pthread -Icontract -Ilib -Iagent \
 LDLIBS_     = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -llmdb
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-cloud-init test-asan soak bench-wake check fuzz install clean help \
+        test-e2e test-cloud-init test-asan soak bench bench-quick bench-wake \
+        check fuzz install clean help \
         build test-build test-ready
 
 .DEFAULT_GOAL = all
@@ -142,7 +143,7 @@ soak: test-ready
 	@SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) \
 	    $(PROVE) -v t/e2e/soak.t
 
-## bench         Hatch by nginx itself and by its peers; an hour, see docs/bench.md
+## bench         Hatch beside nginx itself and its peers; half an hour
 bench: test-ready | deps-bench
 	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run \
 	    --json=$(BUILD)/bench.json | tee $(BUILD)/bench.txt

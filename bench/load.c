@@ -477,12 +477,29 @@ parse(int argc, char **argv)
 }
 
 
+/* A connection of the client's own, without a request. */
+static peer_t *
+client_new(int kind)
+{
+    peer_t  *peer = calloc(1, sizeof(*peer));
+
+    if (peer == NULL || (peer->buffer = malloc(LOAD_BUFFER)) == NULL) {
+        die("malloc");
+    }
+
+    peer->backend = kind;
+    client_connect(peer);
+
+    return peer;
+}
+
+
 int
 main(int argc, char **argv)
 {
     unsigned   i;
     uint64_t   end, began;
-    peer_t    *peer = NULL, *scraper;
+    peer_t    *peer = NULL;
 
     if (argc < 2) {
         fprintf(stderr, "usage: load PORT [OPTION=VALUE...]\n");
@@ -498,27 +515,12 @@ main(int argc, char **argv)
     }
 
     for (i = 0; i < options.connections; i++) {
-        peer = calloc(1, sizeof(*peer));
-
-        if (peer == NULL || (peer->buffer = malloc(LOAD_BUFFER)) == NULL) {
-            die("malloc");
-        }
-
-        client_connect(peer);
+        peer = client_new(0);
         client_ask(peer);
     }
 
     if (options.scrape != NULL) {
-        scraper = calloc(1, sizeof(*scraper));
-
-        if (scraper == NULL || (scraper->buffer = malloc(LOAD_BUFFER)) == NULL)
-        {
-            die("malloc");
-        }
-
-        scraper->backend = 3;
-        client_connect(scraper);
-        scrape_ask(scraper);
+        scrape_ask(client_new(3));
     }
 
     for (end = now_ns() + (uint64_t) (options.warm * 1e9); now_ns() < end; ) {
