@@ -173,6 +173,14 @@ table_last_sample(const char *id, table_sample_t *sample, double *utilization)
     if (e != NULL) {
         *sample = e->sample;
         *utilization = e->utilization;
+
+        /* it has ended since */
+        if (e->domain_id == -1) {
+            memset(&sample->stats, 0, sizeof(sample->stats));
+            sample->stats.sampled = e->sample.stats.sampled;
+            *utilization = 0;
+        }
+
         sample->raw = malloc((sample->n_raw + 1) * sizeof(*sample->raw));
 
         if (sample->raw == NULL || e->sample.raw == NULL) {

@@ -135,6 +135,8 @@ $m = sampled();
 cmp_ok(of($m, $other, 'cpu_seconds_total'), '>', 0, 'paused: it stays');
 cmp_ok(of($m, $other, 'memory_resident_bytes'), '>', 0, 'so does its memory');
 api('POST', "/vms/$other/snapshot");
+is(api('GET', "/vms/$other/metrics")->{json}{vcpu}{cpu_time_micros}, 0,
+   'saved: 0 at once in the API');
 $m = sampled();
 is(of($m, $other, "$_"), $_ =~ /cpu/ ? '0.000000000' : 0, "saved: no $_")
     for qw(cpu_seconds_total memory_resident_bytes memory_current_bytes
