@@ -25,6 +25,8 @@ typedef struct {
 } ngx_http_hatch_range_t;
 
 
+static ngx_int_t ngx_http_hatch_accept_list(ngx_http_hatch_accept_t *accept,
+    ngx_str_t *value);
 static u_char *ngx_http_hatch_accept_range(u_char *p, u_char *last,
     ngx_http_hatch_range_t *range);
 static u_char *ngx_http_hatch_accept_parameter(u_char *p, u_char *last,
@@ -65,11 +67,9 @@ static const struct {
 ngx_http_hatch_format_t
 ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
 {
-    u_char                   *p, *last;
     ngx_uint_t                i;
     ngx_list_part_t          *part;
     ngx_table_elt_t          *h;
-    ngx_http_hatch_range_t    range;
     ngx_http_hatch_accept_t   accept;
     ngx_http_hatch_format_t   best;
 
@@ -83,36 +83,11 @@ ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (h[i].key.len != sizeof("accept") - 1
-                || ngx_memcmp(h[i].lowcase_key, "accept", h[i].key.len) != 0)
+            if (h[i].key.len == sizeof("accept") - 1
+                && ngx_memcmp(h[i].lowcase_key, "accept", h[i].key.len) == 0
+                && ngx_http_hatch_accept_list(&accept, &h[i].value) != NGX_OK)
             {
-                continue;
-            }
-
-            p = h[i].value.data;
-            last = p + h[i].value.len;
-
-            for ( ;; ) {
-
-                /* empty elements of a list are nothing */
-
-                p = ngx_http_hatch_accept_space(p, last);
-
-                if (p < last && *p != ',') {
-                    p = ngx_http_hatch_accept_range(p, last, &range);
-
-                    if (p == NULL || (p < last && *p != ',')) {
-                        return otherwise;
-                    }
-
-                    ngx_http_hatch_accept_match(&accept, &range);
-                }
-
-                if (p == last) {
-                    break;
-                }
-
-                p++;
+                return otherwise;
             }
         }
     }
@@ -136,6 +111,42 @@ ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
     }
 
     return accept.q[best] != 0 ? best : otherwise;
+}
+
+
+/* NGX_ERROR: it is malformed. */
+
+static ngx_int_t
+ngx_http_hatch_accept_list(ngx_http_hatch_accept_t *accept, ngx_str_t *value)
+{
+    u_char                  *p, *last;
+    ngx_http_hatch_range_t   range;
+
+    p = value->data;
+    last = p + value->len;
+
+    for ( ;; ) {
+
+        /* empty elements of a list are nothing */
+
+        p = ngx_http_hatch_accept_space(p, last);
+
+        if (p < last && *p != ',') {
+            p = ngx_http_hatch_accept_range(p, last, &range);
+
+            if (p == NULL || (p < last && *p != ',')) {
+                return NGX_ERROR;
+            }
+
+            ngx_http_hatch_accept_match(accept, &range);
+        }
+
+        if (p == last) {
+            return NGX_OK;
+        }
+
+        p++;
+    }
 }
 
 

@@ -25,6 +25,15 @@
     "# TYPE hatch_routes gauge\n"                                             \
     "hatch_routes %uL\n"
 
+#define NGX_HTTP_HATCH_READYZ                                                 \
+    "{\"status\":\"%s\",\"reason\":%s%s%s,\"age_seconds\":%s,"                \
+    "\"max_age_seconds\":%ui.%03ui,\"agent\":\"%s\",\"libvirt\":\"%s\"}"
+
+#define NGX_HTTP_HATCH_REASON  320
+
+
+/* What /healthz said last, in one format. */
+
 typedef struct {
     uint32_t     vms;
     uint64_t     routes;
@@ -32,14 +41,6 @@ typedef struct {
     u_char       data[sizeof(NGX_HTTP_HATCH_HEALTHZ_TEXT "# EOF\n")
                       + NGX_INT32_LEN + NGX_INT64_LEN];
 } ngx_http_hatch_healthz_t;
-
-
-#define NGX_HTTP_HATCH_READYZ                                                 \
-    "{\"status\":\"%s\",\"reason\":%s%s%s,\"age_seconds\":%s,"                \
-    "\"max_age_seconds\":%ui.%03ui,\"agent\":\"%s\",\"libvirt\":\"%s\"}"
-
-
-#define NGX_HTTP_HATCH_REASON  320
 
 
 /* What /readyz shows. */
