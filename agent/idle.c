@@ -154,13 +154,7 @@ idle_run(void *data)
         next = next < now + IDLE_STEP_MIN ? IDLE_STEP_MIN : next - now;
 
         (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        ts.tv_sec += (time_t) (next / 1000);
-        ts.tv_nsec += (long) (next % 1000) * 1000000;
-
-        if (ts.tv_nsec >= 1000000000) {
-            ts.tv_sec++;
-            ts.tv_nsec -= 1000000000;
-        }
+        hatch_clock_add(&ts, next);
 
         pthread_mutex_lock(&idle.lock);
 

@@ -177,20 +177,6 @@ stats_begin(void)
 }
 
 
-/* Locked.  CLOCK_MONOTONIC, `ms` later. */
-static void
-stats_later(struct timespec *ts, uint64_t ms)
-{
-    ts->tv_sec += (time_t) (ms / 1000);
-    ts->tv_nsec += (long) (ms % 1000) * 1000000;
-
-    if (ts->tv_nsec >= 1000000000) {
-        ts->tv_sec++;
-        ts->tv_nsec -= 1000000000;
-    }
-}
-
-
 /* Locked.  Waits for the last call; 0 if it is overdue. */
 static int
 stats_wait(const struct timespec *began)
@@ -203,7 +189,7 @@ stats_wait(const struct timespec *began)
     patience = patience < STATS_PATIENCE ? STATS_PATIENCE : patience;
 
     /* they come back late, or not at all: the more, the longer */
-    stats_later(&deadline, patience << (stats.calls > 1 ? stats.calls - 1
+    hatch_clock_add(&deadline, patience << (stats.calls > 1 ? stats.calls - 1
                                                         : 0));
 
     while (!stats.stop && stats.ended < stats.begun) {
@@ -249,7 +235,7 @@ stats_sleep(const struct timespec *began, const struct timespec *next)
     struct timespec         early = *began;
     const struct timespec  *until = next;
 
-    stats_later(&early, STATS_WANTED);
+    hatch_clock_add(&early, STATS_WANTED);
 
     do {
         if (stats.wanted
@@ -293,7 +279,7 @@ stats_run(void *data)
         }
 
         next = began;
-        stats_later(&next, stats_interval());
+        hatch_clock_add(&next, stats_interval());
         stats_sleep(&began, &next);
     }
 
@@ -342,7 +328,7 @@ stats_refresh(void)
     }
 
     (void) clock_gettime(CLOCK_MONOTONIC, &deadline);
-    stats_later(&deadline, STATS_WAIT);
+    hatch_clock_add(&deadline, STATS_WAIT);
 
     pthread_mutex_lock(&stats.lock);
 

@@ -393,13 +393,7 @@ table_deadline(unsigned ms)
 
     (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
-    ts.tv_sec += ms / 1000;
-    ts.tv_nsec += (long) (ms % 1000) * 1000000;
-
-    if (ts.tv_nsec >= 1000000000) {
-        ts.tv_sec++;
-        ts.tv_nsec -= 1000000000;
-    }
+    hatch_clock_add(&ts, ms);
 
     return ts;
 }

@@ -10,12 +10,10 @@ say('');
 
 my $json = '{"status":"ok","vm_count":10000,"route_count":1000}';
 
-sub health {
-    my ($vms) = @_;
-    my $length = length $json;
+# Port 8001: "return 200", which tells the pace, and our own answers.
+sub reference {
     $reference = 8001;
-    return start_server("health$vms", zone_and_routes("health$vms", $vms, 1000)
-                        . <<"END");
+    return <<"END";
     server {
         listen 127.0.0.1:8001;
         keepalive_requests 100000000;
@@ -27,6 +25,12 @@ sub health {
         location = /metrics { hatch_metrics; }
     }
 END
+}
+
+sub health {
+    my ($vms) = @_;
+    return start_server("health$vms", zone_and_routes("health$vms", $vms, 1000)
+                        . reference());
 }
 
 sub instructions_of {
@@ -71,7 +75,7 @@ if (wanted(1)) {
 
 sub proxies {
     my ($vms, $routes) = @_;
-    $reference = 8001;
+    my $reference_server = reference();
     my $static = proxy(8002, 'static');
     my $hatch = proxy(8003, 'vms', 'hatch_route hatch.local;');
     return start_server("proxy$vms-$routes",
@@ -84,14 +88,7 @@ sub proxies {
     upstream vms {
         hatch keepalive=16384 keepalive_requests=1000000;
     }
-    server {
-        listen 127.0.0.1:8001;
-        keepalive_requests 100000000;
-        location = /ref {
-            default_type application/json;
-            return 200 '$json';
-        }
-    }
+$reference_server
 $static
 $hatch
 END

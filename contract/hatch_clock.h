@@ -32,4 +32,18 @@ hatch_clock_wall_ms(void)
     return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
 }
 
+
+/* `ms` later: for deadlines. */
+static inline void
+hatch_clock_add(struct timespec *ts, uint64_t ms)
+{
+    ts->tv_sec += (time_t) (ms / 1000);
+    ts->tv_nsec += (long) (ms % 1000) * 1000000;
+
+    if (ts->tv_nsec >= 1000000000) {
+        ts->tv_sec++;
+        ts->tv_nsec -= 1000000000;
+    }
+}
+
 #endif /* HATCH_CLOCK_H_INCLUDED */

@@ -190,7 +190,7 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
     ngx_hatch_pool_host_t  *hosts;
     ngx_hatch_pool_idle_t  *idle;
 
-    max = ngx_min(pool->max, ngx_cycle->connection_n / 2);
+    max = ngx_max(ngx_min(pool->max, ngx_cycle->connection_n / 2), 1);
     pool->buckets = 64;
 
     while (pool->buckets < max) {

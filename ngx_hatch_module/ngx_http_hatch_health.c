@@ -81,10 +81,7 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_http_hatch_add_header(r, "Vary", (u_char *) "Accept",
-                                  sizeof("Accept") - 1)
-        != NGX_OK)
-    {
+    if (ngx_http_hatch_vary(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

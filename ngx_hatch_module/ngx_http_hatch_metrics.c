@@ -36,17 +36,10 @@ ngx_http_hatch_metrics_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    r->headers_out.status = NGX_HTTP_OK;
     ngx_http_clear_content_length(r);
-    ngx_http_hatch_set_type(r, m->format);
 
-    if (ngx_http_hatch_add_header(r, "Vary", (u_char *) "Accept",
-                                  sizeof("Accept") - 1)
-        != NGX_OK
-        || ngx_http_hatch_add_header(r, "Cache-Control",
-                                     (u_char *) "no-store",
-                                     sizeof("no-store") - 1)
-           != NGX_OK)
+    if (ngx_http_hatch_vary(r) != NGX_OK
+        || ngx_http_hatch_set_headers(r, NGX_HTTP_OK, m->format) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -21,14 +21,9 @@ ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_buf_t    *b;
     ngx_chain_t   out;
 
-    r->headers_out.status = status;
     r->headers_out.content_length_n = body->len;
-    ngx_http_hatch_set_type(r, format);
 
-    if (ngx_http_hatch_add_header(r, "Cache-Control", (u_char *) "no-store",
-                                  sizeof("no-store") - 1)
-        != NGX_OK)
-    {
+    if (ngx_http_hatch_set_headers(r, status, format) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -53,6 +48,27 @@ ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+ngx_int_t
+ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format)
+{
+    r->headers_out.status = status;
+    ngx_http_hatch_set_type(r, format);
+
+    return ngx_http_hatch_add_header(r, "Cache-Control",
+                                     (u_char *) "no-store",
+                                     sizeof("no-store") - 1);
+}
+
+
+ngx_int_t
+ngx_http_hatch_vary(ngx_http_request_t *r)
+{
+    return ngx_http_hatch_add_header(r, "Vary", (u_char *) "Accept",
+                                     sizeof("Accept") - 1);
 }
 
 

@@ -21,6 +21,13 @@ ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format, ngx_str_t *body);
 
+/* What all answers have: the status, the type, and Cache-Control. */
+ngx_int_t ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format);
+
+/* The answer depends on Accept. */
+ngx_int_t ngx_http_hatch_vary(ngx_http_request_t *r);
+
 /*
  * Sends {"error":text,"code":code}; the text is escaped here.  A 503 and a
  * 504 get Retry-After with that many seconds.

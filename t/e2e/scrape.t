@@ -22,13 +22,15 @@ start_nginx(workers => 1, http => <<'END');
     }
 END
 
-my ($worker) = workers();
+my $worker;
+wait_until('a worker', sub { ($worker) = workers() });
 sub rss { return slurp("/proc/$worker/status") =~ /^VmRSS:\s+(\d+)/m && $1 }
 
 # once, for what is allocated only once
 is(scalar(grep /^hatch_vm_/, keys %{ metrics() }), $vms * $families,
    'all series of all VMs');
 my $before = rss();
+cmp_ok($before, '>', 0, 'the worker is known');
 
 # those who ask and do not read
 my @clients;
