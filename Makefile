@@ -20,7 +20,8 @@ BINDIR      = $(PREFIX)/bin
 MODULEDIR   = $(PREFIX)/lib/nginx/modules
 
 CONTRACT    = activity err file guard id state zone zone_writer
-LIB         = json route_store route_store_list route_store_write
+LIB         = json route_index route_store route_store_index \
+              route_store_list route_store_write
 AGENT       = activity api api_image api_snapshot api_template api_vm \
               api_vm_action api_vm_parse config config_check disk fault \
               files http idle image image_file listen log main neighbor net pending \

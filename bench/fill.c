@@ -5,19 +5,25 @@
  *   fill routes DIR ROUTES VMS PORT   route i, n0000000 and up, to VM i % VMS
  *   fill publish PATH SECONDS         changes states of what is there, in
  *                                     bursts of 1000 every 10 ms
+ *   fill agent SOCKET                 tells workers that each VM that they
+ *                                     ask for is ready, as an agent would
  */
 
 #define _GNU_SOURCE
 
 #include "hatch_clock.h"
 #include "hatch_route_store.h"
+#include "hatch_wake.h"
 #include "hatch_zone.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,6 +70,7 @@ fill_zone(const char *path, unsigned slots, unsigned vms)
         memset(&vm, 0, sizeof(vm));
         make_id(vm.id, "vm_", i);
         (void) snprintf(vm.name, sizeof(vm.name), "web-%u", i);
+        vm.incarnation = i + 1;
         vm.vcpus = 1;
         vm.memory = 1u << 29;
         vm.family = 4;
@@ -166,6 +173,67 @@ publish(const char *path, double seconds)
 }
 
 
+/* One message of a worker; -1: it has gone. */
+static int
+answer(int fd)
+{
+    hatch_wake_message_t  m;
+
+    if (recv(fd, &m, sizeof(m), MSG_WAITALL) != sizeof(m)) {
+        return -1;
+    }
+
+    m.type = HATCH_WAKE_READY;
+    m.kind = HATCH_WAKE_KIND_NONE;
+    m.timeout = 0;
+    m.port = 0;
+    memset(m.vm, 0, sizeof(m.vm));
+
+    return send(fd, &m, sizeof(m), MSG_NOSIGNAL) == sizeof(m) ? 0 : -1;
+}
+
+
+static int
+agent(const char *path)
+{
+    int                 n = 1, i;
+    struct pollfd       fds[64];
+    struct sockaddr_un  sun = { .sun_family = AF_UNIX };
+
+    (void) snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+    (void) unlink(path);
+
+    fds[0].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fds[0].events = POLLIN;
+
+    if (fds[0].fd == -1
+        || bind(fds[0].fd, (struct sockaddr *) &sun, sizeof(sun)) == -1
+        || listen(fds[0].fd, 64) == -1)
+    {
+        perror("fill: agent");
+        return 1;
+    }
+
+    while (poll(fds, (nfds_t) n, -1) > 0) {
+        for (i = n - 1; i > 0; i--) {
+            if (fds[i].revents != 0 && answer(fds[i].fd) != 0) {
+                (void) close(fds[i].fd);
+                fds[i] = fds[--n];
+            }
+        }
+
+        if (fds[0].revents != 0 && n < 64) {
+            fds[n].fd = accept(fds[0].fd, NULL, NULL);
+            fds[n].events = POLLIN;
+            fds[n].revents = 0;
+            n += fds[n].fd != -1;
+        }
+    }
+
+    return 0;
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -184,7 +252,11 @@ main(int argc, char **argv)
         return publish(argv[2], atof(argv[3]));
     }
 
-    fprintf(stderr, "usage: fill zone|routes|publish ...\n");
+    if (argc == 3 && strcmp(argv[1], "agent") == 0) {
+        return agent(argv[2]);
+    }
+
+    fprintf(stderr, "usage: fill zone|routes|publish|agent ...\n");
 
     return 2;
 }

@@ -4,6 +4,7 @@
  *   load PORT [OPTION=VALUE...]
  *
  *   seconds=3          how long to measure, after warm=0.3 seconds
+ *   requests=N         or so many requests, however long they take
  *   connections=64     to 127.0.0.1:PORT, each with one request at a time
  *   path=/             what to ask for
  *   names=N            Host is nNNNNNNN.hatch.local, drawn at random from N
@@ -15,6 +16,8 @@
  *
  * Client and backend are one thread that polls: whoever sleeps in between
  * lets the server sleep, too, and then measures how fast the kernel wakes it.
+ * What comes in one piece, as nearly all does, is read into one buffer for
+ * all: ten thousand of them would cost this thread more than the server.
  * One line of JSON: requests, how long they took, new connections to the
  * backend, and whatever was not a 200 with a whole body.
  */
@@ -49,12 +52,13 @@ typedef struct {
                                  * 3: the client of scrape= */
     uint64_t  began;
     size_t    have;
-    char     *buffer;
+    char     *part;             /* of an answer that came in pieces */
 } peer_t;
 
 
 static struct {
     unsigned     port, backend, connections;
+    uint64_t     requests;
     double       seconds, warm, interval;
     unsigned     names;
     const char  *path, *host, *scrape;
@@ -71,6 +75,8 @@ static struct {
     uint64_t  random;
     uint64_t  next;             /* with interval=: when to ask again */
 } load = { .random = 88172645463325252ull };
+
+static char  buffer[LOAD_BUFFER];
 
 static const char  answer[] =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n"
@@ -115,8 +121,8 @@ peer_new(int fd, int backend)
     int      on = 1;
     peer_t  *peer = calloc(1, sizeof(*peer));
 
-    if (peer == NULL || (peer->buffer = malloc(LOAD_BUFFER)) == NULL) {
-        die("malloc");
+    if (peer == NULL) {
+        die("calloc");
     }
 
     peer->fd = fd;
@@ -189,35 +195,49 @@ client_count(uint64_t ns)
 }
 
 
-/* The length of the answer in the buffer, or 0: it is not complete yet. */
-static size_t
-client_length(const peer_t *peer)
+/* Is the answer, NUL-terminated, complete? */
+static int
+client_complete(const char *text, size_t have)
 {
     char    *body, *length;
     size_t   size;
 
-    body = memmem(peer->buffer, peer->have, "\r\n\r\n", 4);
+    body = memmem(text, have, "\r\n\r\n", 4);
 
     if (body == NULL) {
         return 0;
     }
 
-    length = memmem(peer->buffer, (size_t) (body - peer->buffer),
-                    "Content-Length: ", 16);
-    size = (size_t) (body + 4 - peer->buffer)
+    length = memmem(text, (size_t) (body - text), "Content-Length: ", 16);
+    size = (size_t) (body + 4 - text)
            + (length != NULL ? strtoul(length + 16, NULL, 10) : 0);
 
-    return peer->have >= size ? size : 0;
+    return have >= size;
+}
+
+
+/* Keeps what there is of an answer, for when the rest has come. */
+static void
+client_keep(peer_t *peer, const char *text)
+{
+    if (peer->part == NULL && (peer->part = malloc(LOAD_BUFFER)) == NULL) {
+        die("malloc");
+    }
+
+    if (text != peer->part) {
+        memcpy(peer->part, text, peer->have);
+    }
 }
 
 
 static void
 client_read(peer_t *peer)
 {
+    char    *text = peer->have != 0 ? peer->part : buffer;
     ssize_t  n;
 
-    n = recv(peer->fd, peer->buffer + peer->have,
-             LOAD_BUFFER - 1 - peer->have, MSG_DONTWAIT);
+    n = recv(peer->fd, text + peer->have, LOAD_BUFFER - 1 - peer->have,
+             MSG_DONTWAIT);
 
     if (n == -1 && errno == EAGAIN) {
         return;
@@ -232,16 +252,17 @@ client_read(peer_t *peer)
     }
 
     peer->have += (size_t) n;
-    peer->buffer[peer->have] = '\0';
+    text[peer->have] = '\0';
 
-    if (client_length(peer) == 0) {
+    if (!client_complete(text, peer->have)) {
+        client_keep(peer, text);
         return;
     }
 
     if (load.measuring) {
         client_count(now_ns() - peer->began);
 
-        if (memcmp(peer->buffer + 8, " 200", 4) != 0) {
+        if (memcmp(text + 8, " 200", 4) != 0) {
             load.errors++;
         }
     }
@@ -279,7 +300,7 @@ scrape_read(peer_t *peer)
 {
     ssize_t  n;
 
-    n = recv(peer->fd, peer->buffer, LOAD_BUFFER, MSG_DONTWAIT);
+    n = recv(peer->fd, buffer, LOAD_BUFFER, MSG_DONTWAIT);
 
     if (n == -1 && errno == EAGAIN) {
         return;
@@ -290,7 +311,7 @@ scrape_read(peer_t *peer)
     }
 
     /* the last chunk */
-    if (n >= 5 && memcmp(peer->buffer + n - 5, "0\r\n\r\n", 5) == 0) {
+    if (n >= 5 && memcmp(buffer + n - 5, "0\r\n\r\n", 5) == 0) {
         load.scrapes += (unsigned) load.measuring;
         scrape_ask(peer);
     }
@@ -304,7 +325,7 @@ backend_read(peer_t *peer)
 {
     ssize_t  n;
 
-    n = recv(peer->fd, peer->buffer, LOAD_BUFFER, MSG_DONTWAIT);
+    n = recv(peer->fd, buffer, LOAD_BUFFER, MSG_DONTWAIT);
 
     if (n == -1 && errno == EAGAIN) {
         return;
@@ -312,7 +333,6 @@ backend_read(peer_t *peer)
 
     if (n <= 0) {
         (void) close(peer->fd);
-        free(peer->buffer);
         free(peer);
         return;
     }
@@ -461,6 +481,7 @@ parse(int argc, char **argv)
         OPTION(seconds, atof(value))
         OPTION(warm, atof(value))
         OPTION(interval, atof(value))
+        OPTION(requests, strtoull(value, NULL, 10))
         OPTION(connections, (unsigned) atoi(value))
         OPTION(names, (unsigned) atoi(value))
         OPTION(backend, (unsigned) atoi(value))
@@ -483,8 +504,8 @@ client_new(int kind)
 {
     peer_t  *peer = calloc(1, sizeof(*peer));
 
-    if (peer == NULL || (peer->buffer = malloc(LOAD_BUFFER)) == NULL) {
-        die("malloc");
+    if (peer == NULL) {
+        die("calloc");
     }
 
     peer->backend = kind;
@@ -531,7 +552,11 @@ main(int argc, char **argv)
     load.measuring = 1;
     began = now_ns();
 
-    for (end = began + (uint64_t) (options.seconds * 1e9); now_ns() < end; ) {
+    end = began + (uint64_t) (options.seconds * 1e9);
+
+    while (options.requests != 0 ? load.requests < options.requests
+                                 : now_ns() < end)
+    {
         turn(peer);
     }
 

@@ -49,7 +49,7 @@ hatch_activity_layout_word(void)
 
 static const hatch_file_kind_t  hatch_activity_kind = {
     "activity file", HATCH_ACTIVITY_MAGIC, HATCH_ACTIVITY_VERSION,
-    hatch_activity_layout_word, hatch_activity_size
+    hatch_activity_layout_word, hatch_activity_size, HATCH_SLOTS_MAX
 };
 
 
@@ -131,20 +131,6 @@ hatch_activity_word(uint64_t generation, uint64_t value)
 {
     return generation << HATCH_ACTIVITY_VALUE_BITS
            | (value & HATCH_ACTIVITY_VALUE_MASK);
-}
-
-
-/* The value of a word if it was written for this generation, else 0. */
-static uint64_t
-hatch_activity_value(uint64_t word, uint64_t generation)
-{
-    if (((word >> HATCH_ACTIVITY_VALUE_BITS) ^ generation)
-        << HATCH_ACTIVITY_VALUE_BITS)
-    {
-        return 0;
-    }
-
-    return word & HATCH_ACTIVITY_VALUE_MASK;
 }
 
 

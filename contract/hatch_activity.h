@@ -107,6 +107,40 @@ hatch_activity_fresh(uint64_t idle_timeout)
 }
 
 
+/* The value of a word if it was written for this generation, else 0. */
+static inline uint64_t
+hatch_activity_value(uint64_t word, uint64_t generation)
+{
+    if (((word >> HATCH_ACTIVITY_VALUE_BITS) ^ generation)
+        << HATCH_ACTIVITY_VALUE_BITS)
+    {
+        return 0;
+    }
+
+    return word & HATCH_ACTIVITY_VALUE_MASK;
+}
+
+
+/* Would hatch_activity_stamp() find a stamp that is as good as a new one? */
+static inline int
+hatch_activity_stamped(const hatch_activity_t *activity, uint32_t slot,
+    uint64_t generation, uint64_t now, uint64_t fresh)
+{
+    uint64_t  last;
+
+    if (slot >= activity->file.slots) {
+        return 1;
+    }
+
+    last = hatch_activity_value(
+                     __atomic_load_n(&activity->slots[slot].last_request,
+                                     __ATOMIC_SEQ_CST),
+                     generation);
+
+    return last != 0 && (now <= last || now - last < fresh);
+}
+
+
 /*
  * A worker: the VM of this generation in this slot was used now.  The store
  * is seq_cst: it is the module's half of the sleep handshake, and the caller

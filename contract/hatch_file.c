@@ -57,7 +57,7 @@ hatch_file_check_head(const hatch_file_head_t *head,
                              (unsigned) kind->layout());
     }
 
-    if (head->slots == 0 || head->slots > HATCH_SLOTS_MAX
+    if (head->slots == 0 || head->slots > kind->slots_max
         || head->size != kind->size(head->slots))
     {
         return hatch_err_set(err, HATCH_ERR_CORRUPT,

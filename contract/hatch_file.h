@@ -1,6 +1,6 @@
 /*
- * hatch_file: what the zone and the activity file have in common, a mapped
- * file of fixed-size slots with one owner.
+ * hatch_file: what the zone, the activity file and the index of the routes
+ * have in common, a mapped file of fixed-size slots.
  *
  * The owner creates it under a temporary name and renames it, so nobody ever
  * sees half a file.  Whoever opens it checks, in this order: that it is there
@@ -23,7 +23,7 @@
 #define HATCH_SLOTS_MAX  (1u << 20)
 
 
-/* The first bytes of both files.  Written once, before the rename. */
+/* The first bytes of each.  Written once, before the rename. */
 typedef struct {
     uint64_t  magic;
     uint32_t  version;
@@ -41,6 +41,7 @@ typedef struct {
     uint32_t     version;
     uint32_t   (*layout)(void);
     size_t     (*size)(uint32_t slots);
+    uint32_t     slots_max;
 } hatch_file_kind_t;
 
 

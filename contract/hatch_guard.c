@@ -9,10 +9,11 @@
 
 
 /*
- * A slot is free while base is NULL.  size is written before base and read
- * after it, so the handler never sees half a slot.
+ * A slot is taken first, by whatever thread; size is written before base and
+ * read after it, so the handler never sees half a slot.
  */
 static struct {
+    int      taken;
     void    *base;
     size_t   size;
 } hatch_guarded[HATCH_GUARD_MAX];
@@ -86,10 +87,14 @@ hatch_guard_install(void)
 int
 hatch_guard_add(void *base, size_t size)
 {
-    int  i;
+    int  i, none;
 
     for (i = 0; i < HATCH_GUARD_MAX; i++) {
-        if (hatch_guarded[i].base == NULL) {
+        none = 0;
+
+        if (__atomic_compare_exchange_n(&hatch_guarded[i].taken, &none, 1, 0,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        {
             hatch_guarded[i].size = size;
             __atomic_store_n(&hatch_guarded[i].base, base, __ATOMIC_RELEASE);
             return 0;
@@ -108,6 +113,7 @@ hatch_guard_remove(void *base)
     for (i = 0; i < HATCH_GUARD_MAX; i++) {
         if (hatch_guarded[i].base == base) {
             __atomic_store_n(&hatch_guarded[i].base, NULL, __ATOMIC_RELEASE);
+            __atomic_store_n(&hatch_guarded[i].taken, 0, __ATOMIC_RELEASE);
         }
     }
 }

@@ -72,3 +72,33 @@ hatch_id_valid(const char *prefix, const char *s, size_t len)
 
     return 1;
 }
+
+
+int
+hatch_id_pack(const char *prefix, const char *id, uint8_t *packed)
+{
+    int          i, half;
+    size_t       len = strnlen(id, HATCH_ID_SIZE);
+    uint64_t     bits;
+    const char  *c;
+
+    if (!hatch_id_valid(prefix, id, len)) {
+        return -1;
+    }
+
+    c = id + strlen(prefix);
+
+    /* each half is a little-endian number of 40 bits, first character last */
+    for (half = 0; half < 2; half++, c += 8) {
+        for (bits = 0, i = 7; i >= 0; i--) {
+            bits = bits << 5 | (uint64_t) (strchr(hatch_id_alphabet, c[i])
+                                           - hatch_id_alphabet);
+        }
+
+        for (i = 0; i < 5; i++) {
+            packed[half * 5 + i] = (uint8_t) (bits >> (8 * i));
+        }
+    }
+
+    return 0;
+}

@@ -36,6 +36,7 @@ hatch_words_load(void *to, const void *from, size_t size)
     uint64_t        *dst = to;
     const uint64_t  *src = from;
 
+#pragma GCC unroll 8
     for (i = 0; i < size / sizeof(uint64_t); i++) {
         dst[i] = __atomic_load_n(&src[i], __ATOMIC_RELAXED);
     }
@@ -73,26 +74,42 @@ hatch_latch_write(uint32_t *seq, void *copies, const void *data, size_t size)
 }
 
 
-/* 0, or -1 if the writer overtook the reader HATCH_LATCH_TRIES times. */
+/*
+ * Copies the first `part` bytes of the data, of which there are `size`, and
+ * sets read to the sequence number that they are of.  0, or -1 if the writer
+ * overtook the reader HATCH_LATCH_TRIES times.
+ */
 static inline int
-hatch_latch_read(const uint32_t *seq, const void *copies, void *data,
-    size_t size)
+hatch_latch_read_part(const uint32_t *seq, const void *copies, void *data,
+    size_t size, size_t part, uint32_t *read)
 {
     uint32_t  s, tries;
 
     for (tries = 0; tries < HATCH_LATCH_TRIES; tries++) {
         s = __atomic_load_n(seq, __ATOMIC_ACQUIRE);
 
-        hatch_words_load(data, (const char *) copies + (s & 1) * size, size);
+        hatch_words_load(data, (const char *) copies + (s & 1) * size, part);
 
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
 
         if (__atomic_load_n(seq, __ATOMIC_RELAXED) == s) {
+            *read = s;
             return 0;
         }
     }
 
     return -1;
+}
+
+
+/* The same for all of it. */
+static inline int
+hatch_latch_read(const uint32_t *seq, const void *copies, void *data,
+    size_t size)
+{
+    uint32_t  s;
+
+    return hatch_latch_read_part(seq, copies, data, size, size, &s);
 }
 
 #endif /* HATCH_LATCH_H_INCLUDED */

@@ -1,6 +1,7 @@
 /* Reading the zone; the theory is in hatch_zone.h. */
 
 #include "hatch_zone_private.h"
+#include "hatch_hash.h"
 #include "hatch_latch.h"
 
 #include <string.h>
@@ -84,7 +85,7 @@ hatch_zone_layout_word(void)
 
 const hatch_file_kind_t  hatch_zone_kind = {
     "zone", HATCH_ZONE_MAGIC, HATCH_ZONE_VERSION, hatch_zone_layout_word,
-    hatch_zone_size
+    hatch_zone_size, HATCH_SLOTS_MAX
 };
 
 
@@ -155,22 +156,6 @@ hatch_zone_counts(const hatch_zone_t *zone, hatch_zone_counts_t *counts)
 }
 
 
-hatch_state_t
-hatch_zone_state(const hatch_zone_t *zone, uint32_t slot)
-{
-    uint32_t  state;
-
-    if (slot >= zone->file.slots) {
-        return HATCH_STATE_NONE;
-    }
-
-    state = __atomic_load_n(&zone->slots[slot].state, __ATOMIC_SEQ_CST);
-
-    /* a number that no agent writes: the file is damaged */
-    return state < HATCH_STATE_MAX ? (hatch_state_t) state : HATCH_STATE_ERROR;
-}
-
-
 int
 hatch_zone_read(const hatch_zone_t *zone, uint32_t slot, hatch_zone_vm_t *vm)
 {
@@ -197,23 +182,53 @@ hatch_zone_read(const hatch_zone_t *zone, uint32_t slot, hatch_zone_vm_t *vm)
 uint32_t
 hatch_zone_bucket(const hatch_zone_t *zone, const char *id)
 {
-    size_t    len = strnlen(id, HATCH_ID_SIZE - 1);
-    uint64_t  word, hash = len;
+    uint64_t  word[2];
 
-    /* eight characters at a time, of the end first: those are random */
-    for ( /* void */ ; len >= sizeof(word); len -= sizeof(word)) {
-        memcpy(&word, id + len - sizeof(word), sizeof(word));
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
-        hash ^= hash >> 32;
-    }
+    /* the random part is all of it that differs */
+    memcpy(word, id + sizeof(HATCH_ID_VM) - 1, sizeof(word));
 
-    return (uint32_t) hash & zone->mask;
+    return hatch_hash_end(hatch_hash_word(hatch_hash_word(0, word[0]),
+                                          word[1]))
+           & zone->mask;
 }
 
 
 static int
-hatch_zone_probe(const hatch_zone_t *zone, const char *id, uint32_t *slot,
-    hatch_zone_vm_t *vm)
+hatch_zone_same_id(const char *a, const char *b)
+{
+    return memcmp(a, b, HATCH_ID_VM_SIZE) == 0;
+}
+
+
+static int
+hatch_zone_read_peer(const hatch_zone_t *zone, uint32_t slot,
+    hatch_zone_peer_t *peer)
+{
+    const hatch_zone_slot_t  *s;
+
+    if (hatch_zone_state(zone, slot) == HATCH_STATE_NONE) {
+        return HATCH_ERR_NOT_FOUND;
+    }
+
+    s = &zone->slots[slot];
+
+    if (hatch_latch_read_part(&s->seq, s->vm, peer, sizeof(s->vm[0]),
+                              HATCH_ZONE_PEER_PART, &peer->seq)
+        != 0)
+    {
+        return HATCH_ERR_BUSY;
+    }
+
+    peer->slot = slot;
+    peer->id[HATCH_ID_SIZE - 1] = '\0';
+
+    return peer->id[0] != '\0' ? 0 : HATCH_ERR_NOT_FOUND;
+}
+
+
+static int
+hatch_zone_probe(const hatch_zone_t *zone, const char *id,
+    hatch_zone_peer_t *peer)
 {
     int       rc;
     uint32_t  bucket, n, entry;
@@ -227,14 +242,13 @@ hatch_zone_probe(const hatch_zone_t *zone, const char *id, uint32_t *slot,
             break;
         }
 
-        rc = hatch_zone_read(zone, entry - 1, vm);
+        rc = hatch_zone_read_peer(zone, entry - 1, peer);
 
         if (rc == HATCH_ERR_BUSY) {
             return rc;
         }
 
-        if (rc == 0 && strcmp(vm->id, id) == 0) {
-            *slot = entry - 1;
+        if (rc == 0 && hatch_zone_same_id(peer->id, id)) {
             return 0;
         }
 
@@ -247,14 +261,15 @@ hatch_zone_probe(const hatch_zone_t *zone, const char *id, uint32_t *slot,
 
 /* The slow way, for an index that its writer left half changed. */
 static int
-hatch_zone_search(const hatch_zone_t *zone, const char *id, uint32_t *slot,
-    hatch_zone_vm_t *vm)
+hatch_zone_search(const hatch_zone_t *zone, const char *id,
+    hatch_zone_peer_t *peer)
 {
     uint32_t  n;
 
     for (n = 0; n < zone->file.slots; n++) {
-        if (hatch_zone_read(zone, n, vm) == 0 && strcmp(vm->id, id) == 0) {
-            *slot = n;
+        if (hatch_zone_read_peer(zone, n, peer) == 0
+            && hatch_zone_same_id(peer->id, id))
+        {
             return 0;
         }
     }
@@ -264,8 +279,8 @@ hatch_zone_search(const hatch_zone_t *zone, const char *id, uint32_t *slot,
 
 
 int
-hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
-    hatch_zone_vm_t *vm)
+hatch_zone_peer(const hatch_zone_t *zone, const char *id,
+    hatch_zone_peer_t *peer)
 {
     int       rc, tries;
     uint32_t  seq;
@@ -273,7 +288,7 @@ hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
     for (tries = 0; tries < HATCH_ZONE_INDEX_TRIES; tries++) {
         seq = __atomic_load_n(&zone->head->index_seq, __ATOMIC_ACQUIRE);
 
-        rc = hatch_zone_probe(zone, id, slot, vm);
+        rc = hatch_zone_probe(zone, id, peer);
 
         if (rc != HATCH_ERR_NOT_FOUND) {
             return rc;
@@ -289,7 +304,41 @@ hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
         }
     }
 
-    return hatch_zone_search(zone, id, slot, vm);
+    return hatch_zone_search(zone, id, peer);
+}
+
+
+int
+hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
+    hatch_zone_vm_t *vm)
+{
+    int                rc, tries;
+    char               whole[HATCH_ID_SIZE];
+    hatch_zone_peer_t  peer;
+
+    if (strnlen(id, HATCH_ID_VM_SIZE) != HATCH_ID_VM_SIZE - 1) {
+        return HATCH_ERR_NOT_FOUND;
+    }
+
+    memcpy(whole, id, HATCH_ID_VM_SIZE);
+
+    for (tries = 0; tries < HATCH_ZONE_INDEX_TRIES; tries++) {
+        rc = hatch_zone_peer(zone, whole, &peer);
+        if (rc != 0) {
+            return rc;
+        }
+
+        *slot = peer.slot;
+
+        /* unless the slot changed hands in between */
+        if (hatch_zone_read(zone, peer.slot, vm) == 0
+            && vm->generation == peer.generation)
+        {
+            return 0;
+        }
+    }
+
+    return HATCH_ERR_BUSY;
 }
 
 

@@ -49,7 +49,7 @@
 
 
 #define HATCH_ZONE_MAGIC    0x454e4f5a48435448ull   /* "HTCHZONE" */
-#define HATCH_ZONE_VERSION  3
+#define HATCH_ZONE_VERSION  4
 
 #define HATCH_ZONE_PATH     "/run/hatch/zone"
 #define HATCH_ZONE_VMS      16384
@@ -64,31 +64,62 @@ typedef enum {
 } hatch_libvirt_t;
 
 
-/* One VM as it is published.  Its size is a multiple of 8, without holes. */
+/*
+ * One VM as it is published.  Its size is a multiple of 8, without holes.  It
+ * begins with what a request needs, hatch_zone_peer_t.
+ */
 typedef struct {
     uint64_t  generation;       /* of the slot; set by hatch_zone_put() */
-    uint64_t  created;          /* wall clock, ms since 1970 */
-    uint64_t  state_since;      /* when the state was published */
     uint64_t  incarnation;      /* another one, another guest: after a boot,
                                  * a reboot or a restore, connections made
                                  * before are worth nothing */
-    uint64_t  used;             /* last use through the API; 0: none */
     uint64_t  idle_timeout;     /* ms without use until it sleeps; 0: never */
     char      id[HATCH_ID_SIZE];
-    char      name[HATCH_NAME_SIZE];    /* NUL-padded, may be empty */
     uint8_t   address[16];      /* network order; the first 4 for IPv4 */
     uint32_t  family;           /* 4, 6, or 0: the VM has no address */
     uint32_t  vcpus;
+    uint64_t  created;          /* wall clock, ms since 1970 */
+    uint64_t  state_since;      /* when the state was published */
+    uint64_t  used;             /* last use through the API; 0: none */
+    char      name[HATCH_NAME_SIZE];    /* NUL-padded, may be empty */
     uint64_t  memory;           /* bytes */
     uint64_t  wakes;            /* counters, for as long as the file lives */
     uint64_t  wake_failures;
 } hatch_zone_vm_t;
 
 
+/* The first fields of hatch_zone_vm_t, and where they were read. */
+typedef struct {
+    uint64_t  generation;
+    uint64_t  incarnation;
+    uint64_t  idle_timeout;
+    char      id[HATCH_ID_SIZE];
+    uint8_t   address[16];
+    uint32_t  family;
+    uint32_t  vcpus;
+
+    uint32_t  slot;
+    uint32_t  seq;              /* of the latch, for hatch_zone_peer_same() */
+} hatch_zone_peer_t;
+
+#define HATCH_ZONE_PEER_PART  offsetof(hatch_zone_peer_t, slot)
+
+_Static_assert(offsetof(hatch_zone_vm_t, id)
+               == offsetof(hatch_zone_peer_t, id), "peer id");
+_Static_assert(offsetof(hatch_zone_vm_t, address)
+               == offsetof(hatch_zone_peer_t, address), "peer address");
+_Static_assert(offsetof(hatch_zone_vm_t, family)
+               == offsetof(hatch_zone_peer_t, family), "peer family");
+_Static_assert(offsetof(hatch_zone_vm_t, created) == HATCH_ZONE_PEER_PART,
+               "peer part");
+
+
+/* Six cache lines; the parts for requests touch two or three of them. */
 typedef struct {
     uint32_t         state;     /* hatch_state_t; seq_cst, NONE: free */
     uint32_t         seq;       /* of the latch over vm[] */
     hatch_zone_vm_t  vm[2];
+    uint64_t         reserved;
 } hatch_zone_slot_t;
 
 
@@ -130,7 +161,7 @@ _Static_assert(offsetof(hatch_zone_head_t, counts_seq) == 128, "counts");
 _Static_assert(sizeof(hatch_zone_head_t) <= HATCH_ZONE_SLOTS_OFFSET, "head");
 _Static_assert(sizeof(hatch_zone_counts_t) % 8 == 0, "latched in words");
 _Static_assert(sizeof(hatch_zone_vm_t) == 184, "vm size");
-_Static_assert(sizeof(hatch_zone_slot_t) == 376, "slot size");
+_Static_assert(sizeof(hatch_zone_slot_t) == 384, "slot size");
 
 
 /* An attached zone.  Not shared between threads without the caller's care. */
@@ -168,7 +199,21 @@ uint32_t hatch_zone_vm_count(const hatch_zone_t *zone);
 int hatch_zone_counts(const hatch_zone_t *zone, hatch_zone_counts_t *counts);
 
 /* The state of a slot, seq_cst; HATCH_STATE_NONE if it has no VM. */
-hatch_state_t hatch_zone_state(const hatch_zone_t *zone, uint32_t slot);
+static inline hatch_state_t
+hatch_zone_state(const hatch_zone_t *zone, uint32_t slot)
+{
+    uint32_t  state;
+
+    if (slot >= zone->file.slots) {
+        return HATCH_STATE_NONE;
+    }
+
+    state = __atomic_load_n(&zone->slots[slot].state, __ATOMIC_SEQ_CST);
+
+    /* a number that no agent writes: the file is damaged */
+    return state < HATCH_STATE_MAX ? (hatch_state_t) state : HATCH_STATE_ERROR;
+}
+
 
 /*
  * Copies the VM in a slot.  Returns 0, HATCH_ERR_NOT_FOUND (the slot is free
@@ -183,6 +228,18 @@ int hatch_zone_read(const hatch_zone_t *zone, uint32_t slot,
  */
 int hatch_zone_find(const hatch_zone_t *zone, const char *id, uint32_t *slot,
     hatch_zone_vm_t *vm);
+
+/* The same of what a request needs; id has HATCH_ID_SIZE bytes. */
+int hatch_zone_peer(const hatch_zone_t *zone, const char *id,
+    hatch_zone_peer_t *peer);
+
+/* 1 if nothing of the VM in the slot has changed since peer was read. */
+static inline int
+hatch_zone_peer_same(const hatch_zone_t *zone, const hatch_zone_peer_t *peer)
+{
+    return __atomic_load_n(&zone->slots[peer->slot].seq, __ATOMIC_ACQUIRE)
+           == peer->seq;
+}
 
 /*
  * The statistics of the VM that has (or had) this slot in this generation.

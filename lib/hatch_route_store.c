@@ -6,6 +6,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,10 +155,10 @@ hatch_store_give(const char *dir)
 
 
 /*
- * LMDB's own order, eight bytes at a time: a look-up compares twenty keys, and
- * nearly all differ in the first eight bytes.
+ * Eight bytes at a time: a look-up compares twenty keys, and nearly all
+ * differ in the first eight bytes.
  */
-static int
+int
 hatch_store_compare(const MDB_val *a, const MDB_val *b)
 {
     int       rc;
@@ -356,7 +357,11 @@ hatch_store_open(hatch_store_t **ret, const char *dir, size_t size,
     (void) snprintf(store->dir, sizeof(store->dir), "%s", dir);
     (void) pthread_mutex_init(&store->writing, NULL);
 
-    rc = hatch_store_open_env(store, dir, size, err);
+    store->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    rc = store->dir_fd == -1
+         ? hatch_err_errno(err, errno, "cannot open route store \"%s\"", dir)
+         : hatch_store_open_env(store, dir, size, err);
 
     if (rc != 0) {
         hatch_store_close(store);
@@ -385,7 +390,12 @@ hatch_store_close(hatch_store_t *store)
     }
 
     (void) pthread_mutex_destroy(&store->writing);
-    free(store->cache);
+    hatch_store_index_close(store);
+
+    if (store->dir_fd != -1) {
+        (void) close(store->dir_fd);
+    }
+
     free(store);
 }
 
@@ -395,7 +405,13 @@ hatch_store_remap(hatch_store_t *store, hatch_err_t *err)
 {
     int  rc;
 
+    if (pthread_mutex_trylock(&store->writing) != 0) {
+        return hatch_err_set(err, HATCH_ERR_BUSY, "route store \"%s\" is being "
+                             "written", store->dir);
+    }
+
     rc = mdb_env_set_mapsize(store->env, 0);
+    (void) pthread_mutex_unlock(&store->writing);
 
     return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot map", err);
 }
@@ -422,8 +438,7 @@ hatch_store_renew(hatch_store_t *store, hatch_err_t *err)
 }
 
 
-/* The number of the last commit, by whatever process. */
-static uint64_t
+uint64_t
 hatch_store_last(const hatch_store_t *store)
 {
     MDB_envinfo  info;
@@ -432,45 +447,14 @@ hatch_store_last(const hatch_store_t *store)
 }
 
 
-/* Where a subdomain would be in the cache; NULL: there is no cache. */
-static hatch_store_cached_t *
-hatch_store_cached(hatch_store_t *store, const char *subdomain, size_t len)
+/* From the store itself. */
+static int
+hatch_store_search(hatch_store_t *store, const char *subdomain, size_t len,
+    hatch_target_t *target, hatch_err_t *err)
 {
-    size_t    i;
-    uint32_t  hash = 2166136261u;
-
-    if (store->cache == NULL) {
-        store->cache = calloc(HATCH_STORE_CACHE, sizeof(*store->cache));
-
-        if (store->cache == NULL) {
-            return NULL;
-        }
-    }
-
-    for (i = 0; i < len; i++) {
-        hash = (hash ^ (unsigned char) subdomain[i]) * 16777619u;
-    }
-
-    return &store->cache[(hash ^ hash >> 15) % HATCH_STORE_CACHE];
-}
-
-
-int
-hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
-    hatch_route_t *route, hatch_err_t *err)
-{
-    int                    rc;
-    MDB_val                key, value;
-    hatch_store_cached_t  *cached = hatch_store_cached(store, subdomain, len);
-
-    if (cached != NULL && cached->txn != 0 && len <= HATCH_LABEL_MAX
-        && memcmp(cached->route.subdomain, subdomain, len) == 0
-        && cached->route.subdomain[len] == '\0'
-        && cached->txn == hatch_store_last(store))
-    {
-        *route = cached->route;
-        return 0;
-    }
+    int            rc;
+    MDB_val        key, value;
+    hatch_route_t  route;
 
     rc = hatch_store_renew(store, err);
     if (rc != 0) {
@@ -481,11 +465,13 @@ hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
     rc = mdb_get(store->reader, store->routes, &key, &value);
 
     if (rc == 0) {
-        rc = hatch_store_unpack(store, &key, &value, route, err);
+        rc = hatch_store_unpack(store, &key, &value, &route, err);
 
-        if (rc == 0 && cached != NULL) {
-            cached->txn = mdb_txn_id(store->reader);
-            cached->route = *route;
+        if (rc == 0) {
+            memcpy(target->vm, route.vm, HATCH_ID_SIZE);
+            memcpy(target->id, route.id, HATCH_ID_SIZE);
+            target->target_port = route.target_port;
+            target->auto_wake = route.auto_wake;
         }
 
     } else {
@@ -495,6 +481,46 @@ hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
     mdb_txn_reset(store->reader);
 
     return rc;
+}
+
+
+int
+hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
+    hatch_target_t *target, hatch_err_t *err)
+{
+    int       rc;
+    uint64_t  txn;
+
+    if (len == 0 || len > HATCH_INDEX_LABEL) {
+        return hatch_store_search(store, subdomain, len, target, err);
+    }
+
+    store->index_wanted = 1;
+
+    if (store->index.head == NULL) {
+        return hatch_store_search(store, subdomain, len, target, err);
+    }
+
+    txn = hatch_index_txn(&store->index);
+    rc = hatch_index_find(&store->index, subdomain, len, target);
+
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+
+    if (txn != hatch_store_last(store)
+        || txn != hatch_index_txn(&store->index))
+    {
+        return hatch_store_search(store, subdomain, len, target, err);
+    }
+
+    store->index_wanted = 0;
+
+    if (rc == 0) {
+        return 0;
+    }
+
+    return rc == HATCH_ERR_NOT_FOUND
+           ? hatch_store_error(store, MDB_NOTFOUND, "cannot read", err)
+           : hatch_store_search(store, subdomain, len, target, err);
 }
 
 

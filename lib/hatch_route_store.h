@@ -9,6 +9,10 @@
  *   ids      route id  -> subdomain       the API's look-up, and list order
  *   vms      vm id     -> route id, ...   (sorted duplicates)
  *
+ * Beside it lies an index, a hash table of the routes for the proxy
+ * (hatch_route_index.h).  It may be missing or removed at any time: look-ups
+ * then take longer.
+ *
  * Readers take no lock and never wait.  A commit is on disk when it returns.
  * The writer's lock is a robust mutex: a writer killed with -9 blocks nobody,
  * and what it had not committed never happened.
@@ -44,6 +48,29 @@ typedef struct {
 } hatch_route_t;
 
 
+/* What the proxy needs of a route. */
+typedef struct {
+    char      vm[HATCH_ID_SIZE];
+    char      id[HATCH_ID_SIZE];    /* for hatch_target_id() */
+    uint16_t  target_port;
+    uint8_t   auto_wake;
+} hatch_target_t;
+
+/* The route's id, which is as the index has it until somebody asks. */
+static inline const char *
+hatch_target_id(hatch_target_t *target)
+{
+    uint8_t  packed[HATCH_ID_PACKED];
+
+    if (target->id[0] == '\0') {
+        memcpy(packed, target->id + 1, sizeof(packed));
+        hatch_id_unpack(HATCH_ID_ROUTE, packed, target->id);
+    }
+
+    return target->id;
+}
+
+
 typedef struct hatch_store_s      hatch_store_t;
 typedef struct hatch_store_txn_s  hatch_store_txn_t;
 
@@ -61,18 +88,22 @@ void hatch_store_close(hatch_store_t *store);
 
 /*
  * HATCH_ERR_UNAVAILABLE from hatch_store_begin() means that another process
- * let the store grow past our mapping.  Call this while no transaction of
- * this process is open, and try again.  Reading does so by itself; it is
- * HATCH_ERR_UNAVAILABLE only while a write of this process is under way.
+ * let the store grow past our mapping.  Call this in the thread that reads,
+ * and try again; HATCH_ERR_BUSY while another thread writes.  Reading does so
+ * by itself; it is HATCH_ERR_UNAVAILABLE only while a write of this process
+ * is under way.
  */
 int hatch_store_remap(hatch_store_t *store, hatch_err_t *err);
 
 
 /* --- reading: 0, HATCH_ERR_NOT_FOUND, _UNAVAILABLE, _CORRUPT, _SYSTEM --- */
 
-/* The route of a subdomain, given in lower case. */
+/*
+ * Where the requests for a subdomain, given in lower case, go; from the index
+ * if it can be used.
+ */
 int hatch_store_lookup(hatch_store_t *store, const char *subdomain,
-    size_t len, hatch_route_t *route, hatch_err_t *err);
+    size_t len, hatch_target_t *target, hatch_err_t *err);
 
 int hatch_store_get(hatch_store_t *store, const char *id,
     hatch_route_t *route, hatch_err_t *err);
@@ -101,6 +132,27 @@ int hatch_store_list(hatch_store_t *store, const char *vm, const char *after,
  */
 int hatch_store_each_vm(hatch_store_t *store,
     int (*each)(void *ctx, const char *vm), void *ctx, hatch_err_t *err);
+
+
+/* --- the index of the routes --- */
+
+/*
+ * Does a part of the work until the index is whole: at most `routes` of them
+ * while the writer's lock is held.  Sets more while there is something left
+ * to do.  Errors as of hatch_store_begin(); also HATCH_ERR_FULL (the disk).
+ * Any thread.
+ */
+int hatch_store_index_build(hatch_store_t *store, unsigned routes, int *more,
+    hatch_err_t *err);
+
+/*
+ * Has look-ups use the index.  Only after this process has seen it whole: a
+ * build that ended without more to do.  The thread that reads.
+ */
+void hatch_store_index_use(hatch_store_t *store);
+
+/* Did the last look-up find an index that has to be built (anew)? */
+int hatch_store_index_wanted(const hatch_store_t *store);
 
 
 /* --- writing; waits for other writers and for the disk --- */

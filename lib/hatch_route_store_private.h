@@ -6,6 +6,7 @@
 #include <lmdb.h>
 #include <pthread.h>
 
+#include "hatch_route_index.h"
 #include "hatch_route_store.h"
 
 
@@ -27,18 +28,12 @@ typedef struct {
 _Static_assert(sizeof(hatch_store_record_t) == 72, "record size");
 
 
-/*
- * Routes that were looked up lately, each valid as long as nothing has been
- * committed since: a B-tree is searched only after a change, or for a route
- * that was not asked for in a while.  Direct-mapped; 0.3 MB for a process that
- * looks up routes.
- */
-#define HATCH_STORE_CACHE    2048
-
+/* What a transaction did to a route; the index hears of it afterwards. */
 typedef struct {
-    uint64_t       txn;         /* the snapshot it is of; 0: empty */
     hatch_route_t  route;
-} hatch_store_cached_t;
+    unsigned       removed:1;   /* the route was there before */
+    unsigned       inserted:1;  /* and is there now */
+} hatch_store_change_t;
 
 
 struct hatch_store_s {
@@ -48,13 +43,24 @@ struct hatch_store_s {
     MDB_dbi   vms;
     MDB_txn  *reader;           /* reset between look-ups */
 
-    hatch_store_cached_t  *cache;   /* NULL: nothing was looked up yet */
+    hatch_index_t  index;       /* of the thread that reads */
+    int       index_wanted;
+
     uint64_t  count;            /* of routes, in the snapshot `counted` */
     uint64_t  counted;          /* its transaction; 0: not counted yet */
 
     /* held by a write transaction: the map must not move under it */
     pthread_mutex_t  writing;
-    char      dir[256];         /* for error texts */
+    int              dir_fd;    /* the same between processes, by flock() */
+
+    /* of the thread that writes, while it does */
+    hatch_index_t          windex;
+    hatch_store_change_t  *changes;
+    unsigned               changed;     /* of them are in use */
+    unsigned               changes_size;
+    int                    forgot;      /* there was no memory for one */
+
+    char      dir[256];
 };
 
 
@@ -75,5 +81,26 @@ int hatch_store_unpack(const hatch_store_t *store, const MDB_val *subdomain,
 /* The route of an id, inside a transaction. */
 int hatch_store_find(const hatch_store_t *store, MDB_txn *txn, const char *id,
     hatch_route_t *route, hatch_err_t *err);
+
+/* The number of the last commit, by whatever process. */
+uint64_t hatch_store_last(const hatch_store_t *store);
+
+/* LMDB's own order. */
+int hatch_store_compare(const MDB_val *a, const MDB_val *b);
+
+
+/* --- hatch_route_store_index.c: with the writer's lock held --- */
+
+/* The transaction has begun: opens the index, and spoils one that is wrong. */
+void hatch_store_index_begin(hatch_store_t *store, uint64_t last);
+
+/* It has removed or inserted (or both) a route. */
+void hatch_store_index_note(hatch_store_t *store, const hatch_route_t *route,
+    int removed, int inserted);
+
+/* It was committed as number txn. */
+void hatch_store_index_commit(hatch_store_t *store, uint64_t txn);
+
+void hatch_store_index_close(hatch_store_t *store);
 
 #endif /* HATCH_ROUTE_STORE_PRIVATE_H_INCLUDED */

@@ -4,7 +4,33 @@
 
 #include "hatch_route_store_private.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/file.h>
+
+
+/*
+ * LMDB gives up its lock in the middle of a commit, and the index is changed
+ * after it: so writers are ordered by a lock on the directory, too.  The
+ * kernel takes it from one that dies.
+ */
+static void
+hatch_store_lock(hatch_store_t *store)
+{
+    (void) pthread_mutex_lock(&store->writing);
+
+    while (flock(store->dir_fd, LOCK_EX) == -1 && errno == EINTR) {
+        /* void */
+    }
+}
+
+
+static void
+hatch_store_unlock(hatch_store_t *store)
+{
+    (void) flock(store->dir_fd, LOCK_UN);
+    (void) pthread_mutex_unlock(&store->writing);
+}
 
 
 int
@@ -14,17 +40,20 @@ hatch_store_begin(hatch_store_t *store, hatch_store_txn_t *txn,
     int       rc;
     MDB_txn  *mdb;
 
-    (void) pthread_mutex_lock(&store->writing);
+    hatch_store_lock(store);
 
     rc = mdb_txn_begin(store->env, NULL, 0, &mdb);
 
     if (rc != 0) {
-        (void) pthread_mutex_unlock(&store->writing);
+        hatch_store_unlock(store);
         return hatch_store_error(store, rc, "cannot write", err);
     }
 
     txn->store = store;
     txn->txn = mdb;
+
+    /* LMDB numbers them without gaps */
+    hatch_store_index_begin(store, mdb_txn_id(mdb) - 1);
 
     return 0;
 }
@@ -33,11 +62,17 @@ hatch_store_begin(hatch_store_t *store, hatch_store_txn_t *txn,
 int
 hatch_store_commit(hatch_store_txn_t *txn, hatch_err_t *err)
 {
-    int  rc;
+    int       rc;
+    uint64_t  id = mdb_txn_id(txn->txn);
 
     rc = mdb_txn_commit(txn->txn);
     txn->txn = NULL;
-    (void) pthread_mutex_unlock(&txn->store->writing);
+
+    if (rc == 0) {
+        hatch_store_index_commit(txn->store, id);
+    }
+
+    hatch_store_unlock(txn->store);
 
     return rc == 0 ? 0
                    : hatch_store_error(txn->store, rc, "cannot write", err);
@@ -50,7 +85,7 @@ hatch_store_abort(hatch_store_txn_t *txn)
     if (txn->txn != NULL) {
         mdb_txn_abort(txn->txn);
         txn->txn = NULL;
-        (void) pthread_mutex_unlock(&txn->store->writing);
+        hatch_store_unlock(txn->store);
     }
 }
 
@@ -106,6 +141,10 @@ hatch_store_create(hatch_store_txn_t *txn, const hatch_route_t *route,
         rc = mdb_put(txn->txn, txn->store->vms, &vm, &id, 0);
     }
 
+    if (rc == 0) {
+        hatch_store_index_note(txn->store, route, 0, 1);
+    }
+
     return rc == 0 ? 0
                    : hatch_store_error(txn->store, rc, "cannot write", err);
 }
@@ -139,6 +178,10 @@ hatch_store_update(hatch_store_txn_t *txn, const char *id, uint16_t port,
 
     rc = hatch_store_put(txn, route, 0);
 
+    if (rc == 0) {
+        hatch_store_index_note(txn->store, route, 1, 1);
+    }
+
     return rc == 0 ? 0
                    : hatch_store_error(txn->store, rc, "cannot write", err);
 }
@@ -163,6 +206,10 @@ hatch_store_remove(hatch_store_txn_t *txn, const hatch_route_t *route,
 
     if (rc == 0) {
         rc = mdb_del(txn->txn, txn->store->vms, &vm, &id);
+    }
+
+    if (rc == 0) {
+        hatch_store_index_note(txn->store, route, 1, 0);
     }
 
     if (rc == MDB_NOTFOUND) {

@@ -1,8 +1,6 @@
 
 #include "ngx_hatch_busy.h"
 
-#include "hatch_clock.h"
-
 
 /*
  * How often requests in flight stamp, ms: four times within the VM's idle
@@ -37,7 +35,19 @@ ngx_hatch_busy_cleanup(void *data)
 
 void
 ngx_hatch_busy_begin(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
-    uint32_t slot, hatch_zone_vm_t *vm, ngx_uint_t pass)
+    hatch_zone_peer_t *vm, ngx_uint_t pass)
+{
+    node->slot = vm->slot;
+    node->generation = vm->generation;
+    node->idle_timeout = vm->idle_timeout;
+    node->pass = pass;
+
+    ngx_hatch_busy_again(hb, node);
+}
+
+
+void
+ngx_hatch_busy_again(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node)
 {
     ngx_msec_t  interval;
 
@@ -50,18 +60,13 @@ ngx_hatch_busy_begin(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
         hb->timer.cancelable = 1;
     }
 
-    node->slot = slot;
-    node->generation = vm->generation;
-    node->idle_timeout = vm->idle_timeout;
-    node->pass = pass;
-
     if (!node->active) {
         node->active = 1;
         node->pass_until = ngx_current_msec + NGX_HATCH_BUSY_PASS_MAX;
         ngx_queue_insert_tail(&hb->requests, &node->queue);
     }
 
-    ngx_hatch_busy_stamp(hb, node, hatch_clock_ms(),
+    ngx_hatch_busy_stamp(hb, node, ngx_hatch_zone_now(),
                          hatch_activity_fresh(node->idle_timeout));
 
     interval = ngx_hatch_busy_interval(node);
@@ -85,7 +90,7 @@ ngx_hatch_busy_end(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node)
         return;
     }
 
-    ngx_hatch_busy_stamp(hb, node, hatch_clock_ms(), 0);
+    ngx_hatch_busy_stamp(hb, node, ngx_hatch_zone_now(), 0);
 
     ngx_queue_remove(&node->queue);
     node->active = 0;
@@ -101,8 +106,13 @@ ngx_hatch_busy_stamp(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
     activity = &hb->zone->activity;
 
     if (!node->pass) {
-        hatch_activity_stamp(activity, node->slot, node->generation, now,
-                             fresh);
+
+        if (!hatch_activity_stamped(activity, node->slot, node->generation,
+                                    now, fresh))
+        {
+            hatch_activity_stamp(activity, node->slot, node->generation, now,
+                                 fresh);
+        }
 
     } else if ((ngx_msec_int_t) (node->pass_until - ngx_current_msec) > 0) {
         hatch_activity_pass(activity, node->slot, node->generation, now,
@@ -141,7 +151,7 @@ ngx_hatch_busy_timer(ngx_event_t *ev)
 
     hb = ev->data;
     zone = ngx_hatch_zone_get(hb->zone);
-    now = hatch_clock_ms();
+    now = ngx_hatch_zone_now();
     interval = NGX_HATCH_BUSY_MAX;
 
     if (ngx_queue_empty(&hb->requests)) {

@@ -30,10 +30,10 @@ typedef struct {
 
 typedef struct {
     ngx_queue_t              queue;
-    uint32_t                 slot;
     uint64_t                 generation;
     uint64_t                 idle_timeout;  /* as in the zone */
     ngx_msec_t               pass_until;
+    uint32_t                 slot;
     unsigned                 active:1;
     unsigned                 pass:1;        /* it may not keep the VM awake */
 } ngx_hatch_busy_node_t;
@@ -44,7 +44,10 @@ void ngx_hatch_busy_cleanup(void *data);
 
 /* The request stamps its VM now and until ngx_hatch_busy_end(). */
 void ngx_hatch_busy_begin(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
-    uint32_t slot, hatch_zone_vm_t *vm, ngx_uint_t pass);
+    hatch_zone_peer_t *vm, ngx_uint_t pass);
+
+/* The same once more, for the VM of the last time. */
+void ngx_hatch_busy_again(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node);
 
 /* The last stamp.  Nothing if it is not active. */
 void ngx_hatch_busy_end(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node);

@@ -1,39 +1,53 @@
 
 #include "ngx_hatch_pool.h"
 
+#include "hatch_hash.h"
+
+
+/* An address, filled up with zeroes: compared and hashed in words. */
+
+#define NGX_HATCH_POOL_WORDS  4
+
+#if (NGX_HAVE_INET6)
+typedef char  ngx_hatch_pool_fits[sizeof(struct sockaddr_in6)
+                                  <= NGX_HATCH_POOL_WORDS * sizeof(uint64_t)
+                                  ? 1 : -1];
+#endif
+
+typedef struct {
+    uint64_t                 word[NGX_HATCH_POOL_WORDS];
+} ngx_hatch_pool_key_t;
+
 
 /*
- * A host is an address with at least one idle connection.  There are as many
- * of both as connections may be idle, made at once and never freed, so that
- * keeping one needs no memory.
+ * Those of one address are a stack, the one used last on top; the tops of a
+ * bucket are a list.  All are made at once and never freed, so that keeping a
+ * connection needs no memory.
  */
 
-struct ngx_hatch_pool_host_s {
-    ngx_hatch_pool_host_t   *next;          /* in the bucket, or free */
-    ngx_queue_t              idle;          /* the one used last first */
-    ngx_uint_t               n;
-    uint32_t                 hash;
-    socklen_t                socklen;
-    ngx_sockaddr_t           sockaddr;
-};
-
-
 struct ngx_hatch_pool_idle_s {
-    ngx_queue_t              queue;         /* of the pool; or free */
-    ngx_queue_t              of_host;
+    ngx_queue_t              queue;         /* of the pool */
     ngx_hatch_pool_t        *pool;
-    ngx_hatch_pool_host_t   *host;
     ngx_connection_t        *connection;
     ngx_msec_t               until;
+    ngx_hatch_pool_idle_t   *above;         /* NULL: it is the top one */
+    ngx_hatch_pool_idle_t   *below;
+    ngx_hatch_pool_idle_t   *next;          /* top: in its bucket; or free */
+    ngx_uint_t               n;             /* top: how many there are */
+    ngx_hatch_pool_key_t     key;
 };
 
 
 static ngx_int_t ngx_hatch_pool_init(ngx_hatch_pool_t *pool);
-static uint32_t ngx_hatch_pool_hash(struct sockaddr *sockaddr,
-    socklen_t socklen);
-static ngx_hatch_pool_host_t **ngx_hatch_pool_find(ngx_hatch_pool_t *pool,
-    struct sockaddr *sockaddr, socklen_t socklen, uint32_t hash);
-static void ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle);
+static ngx_int_t ngx_hatch_pool_key(ngx_hatch_pool_key_t *key,
+    struct sockaddr *sockaddr, socklen_t socklen);
+static ngx_hatch_pool_idle_t **ngx_hatch_pool_find(ngx_hatch_pool_t *pool,
+    ngx_hatch_pool_key_t *key);
+static void ngx_hatch_pool_push(ngx_hatch_pool_t *pool,
+    ngx_hatch_pool_idle_t **link, ngx_hatch_pool_key_t *key,
+    ngx_connection_t *c);
+static void ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle,
+    ngx_hatch_pool_idle_t **link);
 static void ngx_hatch_pool_close(ngx_hatch_pool_idle_t *idle);
 static void ngx_hatch_pool_read_handler(ngx_event_t *ev);
 static void ngx_hatch_pool_write_handler(ngx_event_t *ev);
@@ -45,26 +59,23 @@ ngx_connection_t *
 ngx_hatch_pool_get(ngx_hatch_pool_t *pool, struct sockaddr *sockaddr,
     socklen_t socklen, ngx_log_t *log)
 {
-    ngx_queue_t            *q;
-    ngx_connection_t       *c;
-    ngx_hatch_pool_host_t  *host;
-    ngx_hatch_pool_idle_t  *idle;
+    ngx_connection_t        *c;
+    ngx_hatch_pool_key_t     key;
+    ngx_hatch_pool_idle_t  **link;
 
-    if (pool->pid != ngx_pid) {
+    if (pool->pid != ngx_pid
+        || ngx_hatch_pool_key(&key, sockaddr, socklen) != NGX_OK)
+    {
         return NULL;
     }
 
-    host = *ngx_hatch_pool_find(pool, sockaddr, socklen,
-                                ngx_hatch_pool_hash(sockaddr, socklen));
-    if (host == NULL) {
+    link = ngx_hatch_pool_find(pool, &key);
+    if (*link == NULL) {
         return NULL;
     }
 
-    q = ngx_queue_head(&host->idle);
-    idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, of_host);
-    c = idle->connection;
-
-    ngx_hatch_pool_take(idle);
+    c = (*link)->connection;
+    ngx_hatch_pool_take(*link, link);
 
     c->idle = 0;
     c->sent = 0;
@@ -82,10 +93,9 @@ ngx_int_t
 ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
     struct sockaddr *sockaddr, socklen_t socklen)
 {
-    uint32_t                 hash;
     ngx_queue_t             *q;
-    ngx_hatch_pool_host_t  **link, *host;
-    ngx_hatch_pool_idle_t   *idle;
+    ngx_hatch_pool_key_t     key;
+    ngx_hatch_pool_idle_t  **link;
 
     if (pool->max == 0 || c->requests >= pool->requests
         || ngx_current_msec - c->start_time > pool->time
@@ -93,62 +103,28 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
         || c->write->error || c->write->timedout
         || ngx_terminate || ngx_exiting
         || (pool->pid != ngx_pid && ngx_hatch_pool_init(pool) != NGX_OK)
-        || ngx_handle_read_event(c->read, 0) != NGX_OK)
+        || ngx_hatch_pool_key(&key, sockaddr, socklen) != NGX_OK
+        || (!c->read->active && ngx_handle_read_event(c->read, 0) != NGX_OK))
     {
         return NGX_DECLINED;
     }
 
-    hash = ngx_hatch_pool_hash(sockaddr, socklen);
-    link = ngx_hatch_pool_find(pool, sockaddr, socklen, hash);
-    host = *link;
+    link = ngx_hatch_pool_find(pool, &key);
 
-    /* the one that waits longest makes room: of this host, or of all */
-
-    if ((host != NULL && host->n >= pool->max_per_host)
-        || ngx_queue_empty(&pool->free))
-    {
-        if (host != NULL && host->n >= pool->max_per_host) {
-            q = ngx_queue_last(&host->idle);
-            idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, of_host);
-
-        } else {
-            q = ngx_queue_last(&pool->idle);
-            idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, queue);
-        }
-
-        ngx_hatch_pool_close(idle);
-
-        /* that may have been the last one of this host */
-
-        link = ngx_hatch_pool_find(pool, sockaddr, socklen, hash);
-        host = *link;
+    if (*link != NULL && (*link)->n >= pool->max_per_host) {
+        return NGX_DECLINED;
     }
 
-    if (host == NULL) {
-        host = pool->free_hosts;
-        pool->free_hosts = host->next;
+    if (pool->free == NULL) {
+        q = ngx_queue_last(&pool->idle);
+        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue));
 
-        host->next = NULL;
-        host->n = 0;
-        host->hash = hash;
-        host->socklen = socklen;
-        ngx_memcpy(&host->sockaddr, sockaddr, socklen);
-        ngx_queue_init(&host->idle);
-        *link = host;
+        /* it may have been the link */
+
+        link = ngx_hatch_pool_find(pool, &key);
     }
 
-    q = ngx_queue_head(&pool->free);
-    ngx_queue_remove(q);
-    idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, queue);
-
-    idle->host = host;
-    idle->connection = c;
-    idle->until = ngx_current_msec + pool->timeout;
-    host->n++;
-    ngx_queue_insert_head(&host->idle, &idle->of_host);
-    ngx_queue_insert_head(&pool->idle, &idle->queue);
-
-    /* one timer for all: they come and go in the order of their times */
+    ngx_hatch_pool_push(pool, link, &key, c);
 
     if (c->read->timer_set) {
         ngx_del_timer(c->read);
@@ -158,11 +134,12 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
         ngx_del_timer(c->write);
     }
 
+    /* one timer for all: they come and go in the order of their times */
+
     if (!pool->timer.timer_set) {
         ngx_add_timer(&pool->timer, pool->timeout);
     }
 
-    c->data = idle;
     c->idle = 1;
     c->read->delayed = 0;
     c->read->handler = ngx_hatch_pool_read_handler;
@@ -185,25 +162,22 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
 static ngx_int_t
 ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
 {
-    ngx_uint_t              i, max;
+    ngx_uint_t              i, max, buckets;
     ngx_pool_cleanup_t     *cln;
-    ngx_hatch_pool_host_t  *hosts;
     ngx_hatch_pool_idle_t  *idle;
 
     max = ngx_max(ngx_min(pool->max, ngx_cycle->connection_n / 2), 1);
-    pool->buckets = 64;
 
-    while (pool->buckets < max) {
-        pool->buckets *= 2;
+    for (buckets = 64; buckets < max; buckets *= 2) {
+        /* void */
     }
 
     cln = ngx_pool_cleanup_add(ngx_cycle->pool, 0);
-    hosts = ngx_palloc(ngx_cycle->pool, max * sizeof(ngx_hatch_pool_host_t));
     idle = ngx_palloc(ngx_cycle->pool, max * sizeof(ngx_hatch_pool_idle_t));
     pool->hash = ngx_pcalloc(ngx_cycle->pool,
-                             pool->buckets * sizeof(ngx_hatch_pool_host_t *));
+                             buckets * sizeof(ngx_hatch_pool_idle_t *));
 
-    if (cln == NULL || hosts == NULL || idle == NULL || pool->hash == NULL) {
+    if (cln == NULL || idle == NULL || pool->hash == NULL) {
         pool->max = 0;
         return NGX_ERROR;
     }
@@ -211,16 +185,14 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
     cln->handler = ngx_hatch_pool_cleanup;
     cln->data = pool;
 
-    ngx_queue_init(&pool->free);
+    pool->mask = buckets - 1;
     ngx_queue_init(&pool->idle);
-    pool->free_hosts = NULL;
+    pool->free = NULL;
 
-    for (i = 0; i < max; i++) {
-        hosts[i].next = pool->free_hosts;
-        pool->free_hosts = &hosts[i];
-
+    for (i = max; i-- > 0; /* void */) {
         idle[i].pool = pool;
-        ngx_queue_insert_head(&pool->free, &idle[i].queue);
+        idle[i].next = pool->free;
+        pool->free = &idle[i];
     }
 
     ngx_memzero(&pool->timer, sizeof(ngx_event_t));
@@ -234,69 +206,127 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
 }
 
 
-/* Port, address and incarnation, in words. */
+/* Family, port, address and incarnation. */
 
-static uint32_t
-ngx_hatch_pool_hash(struct sockaddr *sockaddr, socklen_t socklen)
+static ngx_int_t
+ngx_hatch_pool_key(ngx_hatch_pool_key_t *key, struct sockaddr *sockaddr,
+    socklen_t socklen)
 {
-    size_t    i;
-    uint64_t  word, hash;
-
-    hash = 0;
-
-    for (i = 0; i + sizeof(word) <= socklen; i += sizeof(word)) {
-        ngx_memcpy(&word, (u_char *) sockaddr + i, sizeof(word));
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
-        hash ^= hash >> 32;
+    if (socklen == sizeof(struct sockaddr_in)) {
+        ngx_memcpy(key->word, sockaddr, sizeof(struct sockaddr_in));
+        key->word[2] = 0;
+        key->word[3] = 0;
+        return NGX_OK;
     }
 
-    return (uint32_t) hash;
+    if (socklen > sizeof(key->word)) {
+        return NGX_DECLINED;
+    }
+
+    ngx_memzero(key->word, sizeof(key->word));
+    ngx_memcpy(key->word, sockaddr, socklen);
+
+    return NGX_OK;
 }
 
 
-/* The link to the host, or to the NULL where it would be. */
+/* The link to the top one of an address, or to the NULL where it would be. */
 
-static ngx_hatch_pool_host_t **
-ngx_hatch_pool_find(ngx_hatch_pool_t *pool, struct sockaddr *sockaddr,
-    socklen_t socklen, uint32_t hash)
+static ngx_hatch_pool_idle_t **
+ngx_hatch_pool_find(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key)
 {
-    ngx_hatch_pool_host_t  **link;
+    uint64_t                 hash, *word;
+    ngx_hatch_pool_idle_t  **link;
 
-    link = &pool->hash[hash & (pool->buckets - 1)];
+    hash = hatch_hash_word(hatch_hash_word(0, key->word[0]), key->word[1]);
 
-    while (*link != NULL
-           && ((*link)->hash != hash || (*link)->socklen != socklen
-               || ngx_memcmp(&(*link)->sockaddr, sockaddr, socklen) != 0))
-    {
-        link = &(*link)->next;
+    if (key->word[2] | key->word[3]) {
+        hash = hatch_hash_word(hash, key->word[2]);
+        hash = hatch_hash_word(hash, key->word[3]);
+    }
+
+    link = &pool->hash[hatch_hash_end(hash) & pool->mask];
+
+    for ( /* void */ ; *link != NULL; link = &(*link)->next) {
+        word = (*link)->key.word;
+
+        if (word[0] == key->word[0] && word[1] == key->word[1]
+            && word[2] == key->word[2] && word[3] == key->word[3])
+        {
+            break;
+        }
     }
 
     return link;
 }
 
 
-/* Out of the pool; the connection is the caller's. */
+/* Onto the others of its address, of which link points to the top one. */
 
 static void
-ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle)
+ngx_hatch_pool_push(ngx_hatch_pool_t *pool, ngx_hatch_pool_idle_t **link,
+    ngx_hatch_pool_key_t *key, ngx_connection_t *c)
 {
-    ngx_hatch_pool_t        *pool;
-    ngx_hatch_pool_host_t   *host, **link;
+    ngx_hatch_pool_idle_t  *idle, *top;
+
+    idle = pool->free;
+    pool->free = idle->next;
+
+    top = *link;
+
+    idle->above = NULL;
+    idle->below = top;
+    idle->next = NULL;
+    idle->n = 1;
+
+    if (top != NULL) {
+        idle->next = top->next;
+        idle->n = top->n + 1;
+        top->above = idle;
+    }
+
+    *link = idle;
+
+    idle->key = *key;
+    idle->connection = c;
+    idle->until = ngx_current_msec + pool->timeout;
+    ngx_queue_insert_head(&pool->idle, &idle->queue);
+
+    c->data = idle;
+}
+
+
+/* Out of the pool; link points to the top one of its address. */
+
+static void
+ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle, ngx_hatch_pool_idle_t **link)
+{
+    ngx_hatch_pool_t       *pool;
+    ngx_hatch_pool_idle_t  *below;
 
     pool = idle->pool;
-    host = idle->host;
+    below = idle->below;
 
-    ngx_queue_remove(&idle->of_host);
-    ngx_queue_remove(&idle->queue);
-    ngx_queue_insert_head(&pool->free, &idle->queue);
-
-    if (--host->n == 0) {
-        link = ngx_hatch_pool_find(pool, &host->sockaddr.sockaddr,
-                                   host->socklen, host->hash);
-        *link = host->next;
-        host->next = pool->free_hosts;
-        pool->free_hosts = host;
+    if (below != NULL) {
+        below->above = idle->above;
     }
+
+    if (idle->above != NULL) {
+        idle->above->below = below;
+        (*link)->n--;
+
+    } else if (below != NULL) {
+        below->next = idle->next;
+        below->n = idle->n - 1;
+        *link = below;
+
+    } else {
+        *link = idle->next;
+    }
+
+    ngx_queue_remove(&idle->queue);
+    idle->next = pool->free;
+    pool->free = idle;
 }
 
 
@@ -306,7 +336,7 @@ ngx_hatch_pool_close(ngx_hatch_pool_idle_t *idle)
     ngx_connection_t  *c;
 
     c = idle->connection;
-    ngx_hatch_pool_take(idle);
+    ngx_hatch_pool_take(idle, ngx_hatch_pool_find(idle->pool, &idle->key));
 
 #if (NGX_SSL)
 

@@ -18,7 +18,6 @@
 #include <ngx_event.h>
 
 
-typedef struct ngx_hatch_pool_host_s  ngx_hatch_pool_host_t;
 typedef struct ngx_hatch_pool_idle_s  ngx_hatch_pool_idle_t;
 
 
@@ -32,10 +31,9 @@ typedef struct {
 
     /* of this worker */
     ngx_pid_t                pid;
-    ngx_uint_t               buckets;       /* a power of 2 */
-    ngx_hatch_pool_host_t  **hash;
-    ngx_hatch_pool_host_t   *free_hosts;
-    ngx_queue_t              free;          /* ngx_hatch_pool_idle_t */
+    ngx_uint_t               mask;          /* of hash[] */
+    ngx_hatch_pool_idle_t  **hash;          /* the top one of each address */
+    ngx_hatch_pool_idle_t   *free;
     ngx_queue_t              idle;          /* waits longest: last */
     ngx_event_t              timer;
 } ngx_hatch_pool_t;
@@ -46,8 +44,10 @@ ngx_connection_t *ngx_hatch_pool_get(ngx_hatch_pool_t *pool,
     struct sockaddr *sockaddr, socklen_t socklen, ngx_log_t *log);
 
 /*
- * Keeps a connection that nobody uses.  NGX_DECLINED: it is not kept, and
- * still the caller's.  At most half of worker_connections are kept.
+ * Keeps a connection that nobody uses; of a pool that is full, the one that
+ * waits longest makes room.  NGX_DECLINED: it is not kept (it is used up, or
+ * its host has enough), and still the caller's.  At most half of
+ * worker_connections are kept.
  */
 ngx_int_t ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
     struct sockaddr *sockaddr, socklen_t socklen);

@@ -204,13 +204,16 @@ ngx_hatch_store_cleanup(void *data)
 
     /* a task under way keeps it: the process is about to exit anyway */
 
-    if (opened == NULL || --opened->refs > 0 || opened->busy) {
+    if (opened == NULL || --opened->refs > 0 || opened->busy
+        || opened->indexing)
+    {
         return;
     }
 
     ngx_queue_remove(&opened->queue);
     hatch_store_close(opened->store);
     ngx_free(opened->task);
+    ngx_free(opened->index_task);
     ngx_free(opened);
 }
 
@@ -237,6 +240,31 @@ ngx_hatch_store_get(ngx_hatch_store_t *hs)
                   hs->reason.text);
 
     return NULL;
+}
+
+
+int
+ngx_hatch_store_lookup(ngx_hatch_store_t *hs, ngx_str_t *subdomain,
+    hatch_target_t *target, hatch_err_t *err)
+{
+    int             rc;
+    hatch_store_t  *store;
+
+    if (hs->opened == NULL && ngx_hatch_store_get(hs) == NULL) {
+        *err = hs->reason;
+        return HATCH_ERR_UNAVAILABLE;
+    }
+
+    store = hs->opened->store;
+
+    rc = hatch_store_lookup(store, (char *) subdomain->data, subdomain->len,
+                            target, err);
+
+    if (hatch_store_index_wanted(store)) {
+        ngx_hatch_store_index(hs);
+    }
+
+    return rc;
 }
 
 
@@ -299,7 +327,9 @@ ngx_hatch_store_open(ngx_hatch_store_t *hs)
         return NGX_ERROR;
     }
 
-    if (ngx_hatch_store_write_init(opened) != NGX_OK) {
+    if (ngx_hatch_store_write_init(opened) != NGX_OK
+        || ngx_hatch_store_index_init(opened) != NGX_OK)
+    {
         hatch_store_close(opened->store);
         ngx_free(opened);
         return NGX_ERROR;

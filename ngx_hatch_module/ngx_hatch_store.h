@@ -27,7 +27,7 @@ typedef struct ngx_hatch_opened_s  ngx_hatch_opened_t;
 typedef struct {
     ngx_str_t               dir;            /* NUL-terminated */
     size_t                  size;
-    ngx_thread_pool_t      *thread_pool;    /* NULL: nothing here writes */
+    ngx_thread_pool_t      *thread_pool;    /* NULL: no writes, no index */
 
     ngx_hatch_zone_t       *zone;           /* a new route needs its VM */
 
@@ -84,6 +84,16 @@ ngx_int_t ngx_hatch_store_init_module(ngx_cycle_t *cycle,
  */
 hatch_store_t *ngx_hatch_store_get(ngx_hatch_store_t *hs);
 
+/*
+ * Where the requests for a subdomain go: as hatch_store_lookup().  Has the
+ * index built where there is none to use.
+ */
+int ngx_hatch_store_lookup(ngx_hatch_store_t *hs, ngx_str_t *subdomain,
+    hatch_target_t *target, hatch_err_t *err);
+
+/* Has the index built, or seen whole, if that is not under way. */
+void ngx_hatch_store_index(ngx_hatch_store_t *hs);
+
 /* Every route; or NGX_ERROR with err filled.  As ngx_hatch_store_get(). */
 ngx_int_t ngx_hatch_store_count(ngx_hatch_store_t *hs, uint64_t *count,
     hatch_err_t *err);
@@ -97,7 +107,7 @@ ngx_int_t ngx_hatch_store_write(ngx_hatch_store_t *hs,
     ngx_hatch_write_t *write);
 
 
-/* --- between ngx_hatch_store.c and ngx_hatch_store_write.c --- */
+/* --- between ngx_hatch_store*.c --- */
 
 /*
  * A store that this process has open.  LMDB must not open one file twice in
@@ -117,10 +127,16 @@ struct ngx_hatch_opened_s {
     ngx_thread_task_t      *task;
     ngx_hatch_zone_map_t   *zone;           /* for the task */
     unsigned                busy:1;         /* the task is under way */
+
+    ngx_thread_task_t      *index_task;
+    ngx_msec_t              index_next;     /* not before that */
+    unsigned                indexing:1;     /* that task is */
+    unsigned                index_failed:1; /* and that was logged */
 };
 
 
 ngx_int_t ngx_hatch_store_write_init(ngx_hatch_opened_t *opened);
+ngx_int_t ngx_hatch_store_index_init(ngx_hatch_opened_t *opened);
 
 
 #endif /* _NGX_HATCH_STORE_H_INCLUDED_ */

@@ -284,6 +284,7 @@ ngx_hatch_write_completed(ngx_event_t *ev)
 {
     ngx_hatch_write_ctx_t *ctx = ev->data;
 
+    int                  rc;
     ngx_queue_t         *q, finished;
     ngx_hatch_store_t   *hs;
     ngx_hatch_write_t   *write;
@@ -301,7 +302,14 @@ ngx_hatch_write_completed(ngx_event_t *ev)
 
     ngx_queue_init(&finished);
 
-    if (ctx->remap && hatch_store_remap(opened->store, NULL) == 0) {
+    if (ctx->remap) {
+        rc = hatch_store_remap(opened->store, NULL);
+
+        /* the index is being built: the next attempt will tell */
+        ctx->remap = rc == 0 || rc == HATCH_ERR_BUSY;
+    }
+
+    if (ctx->remap) {
 
         /* nothing was done: the same ones again, with those that came since */
 

@@ -270,6 +270,21 @@ ngx_hatch_zone_unref(ngx_hatch_zone_map_t *map)
 
 
 uint64_t
+ngx_hatch_zone_now(void)
+{
+    static uint64_t    now;
+    static ngx_msec_t  turn;
+
+    if (turn != ngx_current_msec || now == 0) {
+        turn = ngx_current_msec;
+        now = hatch_clock_ms();
+    }
+
+    return now;
+}
+
+
+uint64_t
 ngx_hatch_zone_age(uint64_t then)
 {
     uint64_t  now;

@@ -62,6 +62,13 @@ hatch_zone_t *ngx_hatch_zone_get(ngx_hatch_zone_t *hz);
 ngx_hatch_zone_map_t *ngx_hatch_zone_ref(ngx_hatch_zone_t *hz);
 void ngx_hatch_zone_unref(ngx_hatch_zone_map_t *map);
 
+/*
+ * The zone's time, ms, as of the beginning of this turn of the event loop:
+ * nginx's own clock with another origin.  For stamps, of which nobody needs
+ * more (idle times are longer), and as cheap.
+ */
+uint64_t ngx_hatch_zone_now(void);
+
 /* ms since `then`, a time in the zone. */
 uint64_t ngx_hatch_zone_age(uint64_t then);
 

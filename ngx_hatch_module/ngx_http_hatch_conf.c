@@ -142,6 +142,7 @@ ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     hlcf->base_domain = { 0, NULL };
+     *     hlcf->route = 0;
      *     hlcf->wake = NULL;
      */
 
@@ -162,6 +163,8 @@ ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_hatch_loc_conf_t *prev = parent;
     ngx_http_hatch_loc_conf_t *conf = child;
 
+    ngx_http_core_loc_conf_t  *clcf;
+
     /*
      * "if" and "limit_except" blocks are locations of their own that take the
      * handler of the one around them, so they take "hatch_api", too
@@ -169,6 +172,17 @@ ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->api, prev->api, 0);
     ngx_conf_merge_str_value(conf->base_domain, prev->base_domain, "");
+
+    /* of a server block, it does not cover health and API locations in it */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    conf->route = clcf->noname
+                  ? prev->route
+                  : conf->base_domain.len != 0 && !conf->api
+                    && clcf->handler != ngx_http_hatch_healthz_handler
+                    && clcf->handler != ngx_http_hatch_readyz_handler
+                    && clcf->handler != ngx_http_hatch_metrics_handler;
 
     if (conf->wake == NULL) {
         conf->wake = prev->wake;

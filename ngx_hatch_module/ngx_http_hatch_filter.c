@@ -116,7 +116,9 @@ ngx_http_hatch_server_timing(ngx_http_request_t *r)
 
     ctx = ngx_http_hatch_get_ctx(r);
 
-    if (ctx == NULL || ctx->wake_kind == HATCH_WAKE_KIND_NONE) {
+    if (ctx == NULL || ctx->hold == NULL
+        || ctx->hold->kind == HATCH_WAKE_KIND_NONE)
+    {
         return NGX_OK;
     }
 
@@ -128,8 +130,8 @@ ngx_http_hatch_server_timing(ngx_http_request_t *r)
     }
 
     len = ngx_sprintf(p, "hatch-wake;desc=\"%s\";dur=%ui.%ui",
-                      hatch_wake_kind_name(ctx->wake_kind),
-                      ctx->wake_time / 1000, ctx->wake_time / 100 % 10)
+                      hatch_wake_kind_name(ctx->hold->kind),
+                      ctx->hold->time / 1000, ctx->hold->time / 100 % 10)
           - p;
 
     return ngx_http_hatch_add_header(r, "Server-Timing", p, len);

@@ -296,7 +296,7 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
 
     hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hatch_module);
 
-    if (hmcf->use & NGX_HTTP_HATCH_USE_WRITES) {
+    if (hmcf->use & (NGX_HTTP_HATCH_USE_WRITES|NGX_HTTP_HATCH_USE_ROUTE)) {
         hmcf->store.thread_pool = ngx_thread_pool_add(cf, NULL);
         if (hmcf->store.thread_pool == NULL) {
             return NGX_ERROR;
@@ -460,6 +460,7 @@ ngx_http_hatch_init_process(ngx_cycle_t *cycle)
 
     if (hmcf->use & NGX_HTTP_HATCH_USE_ROUTE) {
         ngx_hatch_wake_init_process(&hmcf->wake);
+        ngx_hatch_store_index(&hmcf->store);
     }
 
     return NGX_OK;

@@ -43,6 +43,7 @@ typedef struct {
 typedef struct {
     ngx_flag_t               api;           /* hatch_api */
     ngx_str_t                base_domain;   /* hatch_route, lower case */
+    ngx_uint_t               route;         /* and it is for this location */
     ngx_http_complex_value_t  *wake;        /* hatch_wake; NULL: on */
     ngx_msec_t               wake_timeout;
     ngx_uint_t               asleep_status; /* 503 or 200 */
@@ -52,25 +53,54 @@ typedef struct {
 } ngx_http_hatch_loc_conf_t;
 
 
-/* What hatch_route found out about a request. */
+/* Smaller than ngx_sockaddr_t, which has room for a path. */
+
+typedef union {
+    struct sockaddr          sockaddr;
+    struct sockaddr_in       sockaddr_in;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6      sockaddr_in6;
+#endif
+} ngx_http_hatch_address_t;
+
+
+/* "255.255.255.255:65535" */
+
+#define NGX_HTTP_HATCH_NAME  24
+
+
+/* Of a request that had to wait for its VM. */
 
 typedef struct {
-    hatch_route_t            route;
-    hatch_zone_vm_t          vm;
-    uint32_t                 slot;
-
-    ngx_sockaddr_t           sockaddr;
-    socklen_t                socklen;
-    ngx_str_t                peer_name;     /* "address:port", for logs */
-
-    ngx_http_request_t      *request;
-    ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
-    ngx_hatch_waiter_t       waiter;        /* while it is held */
-    ngx_msec_t               deadline;      /* of being held */
-    uint64_t                 held;          /* since then, us; 0: it was not */
-    ngx_uint_t               wake_kind;     /* hatch_wake_kind_t */
-    ngx_uint_t               wake_time;     /* us */
+    ngx_hatch_waiter_t       waiter;
+    ngx_msec_t               deadline;
+    uint64_t                 since;         /* us */
+    ngx_uint_t               kind;          /* hatch_wake_kind_t */
+    ngx_uint_t               time;          /* us */
     ngx_uint_t               retry_after;   /* s; 0: the usual */
+} ngx_http_hatch_hold_t;
+
+
+/*
+ * What hatch_route found out about a request.  Kept small: with what nginx
+ * itself needs for a proxied request, it has to fit into two blocks of
+ * request_pool_size.
+ */
+
+typedef struct {
+    hatch_target_t           route;         /* if resolved */
+    uint64_t                 guest;         /* another one, another guest */
+    ngx_http_hatch_address_t  address;      /* if ready */
+    u_char                   name[NGX_HTTP_HATCH_NAME];
+
+    /* all before this is not zeroed */
+
+    ngx_str_t                peer_name;     /* "address:port", for logs */
+    ngx_http_request_t      *request;
+    ngx_http_upstream_t     *upstream;      /* of the last "hatch" */
+    ngx_hatch_pool_t        *pool;          /* the same */
+    ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
+    ngx_http_hatch_hold_t   *hold;          /* NULL: it was not held */
 
     void                    *metrics;       /* of "hatch_metrics" */
 
@@ -82,7 +112,7 @@ typedef struct {
     unsigned                 counted:1;     /* in the VM's requests */
     unsigned                 entitled:1;    /* it may wake the VM */
     unsigned                 ungated:1;     /* nobody to ask if it is ready */
-    unsigned                 answered:1;    /* waiter has a result */
+    unsigned                 answered:1;    /* hold->waiter has a result */
     unsigned                 served:1;      /* the agent says it is ready */
     unsigned                 let_go:1;      /* it was in the VM's herd */
 } ngx_http_hatch_ctx_t;
@@ -100,6 +130,11 @@ extern ngx_module_t  ngx_http_hatch_module;
      ngx_http_get_module_loc_conf(r, ngx_http_hatch_module))
 
 
+#define ngx_http_hatch_socklen(ctx)                                           \
+    ((ctx)->address.sockaddr.sa_family == AF_INET                             \
+     ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6))
+
+
 /* Makes the request's context; survives internal redirects. */
 ngx_http_hatch_ctx_t *ngx_http_hatch_create_ctx(ngx_http_request_t *r);
 
@@ -111,13 +146,13 @@ ngx_http_hatch_ctx_t *ngx_http_hatch_get_ctx(ngx_http_request_t *r);
  * wait; otherwise what the handler returns.
  */
 ngx_int_t ngx_http_hatch_wake_hold(ngx_http_request_t *r,
-    ngx_http_hatch_ctx_t *ctx, hatch_state_t state);
+    ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm, hatch_state_t state);
 
-/* What came of holding it: NGX_DECLINED to look at the VM again. */
+/* What came of holding it, once answered: NGX_DECLINED to look at the VM again. */
 ngx_int_t ngx_http_hatch_wake_result(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
 
-/* May this request wake a VM, says "hatch_wake"? */
+/* May this request wake a VM, says "hatch_wake", which is there? */
 ngx_int_t ngx_http_hatch_wake_allowed(ngx_http_request_t *r,
     ngx_uint_t *allowed);
 

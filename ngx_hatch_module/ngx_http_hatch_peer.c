@@ -13,13 +13,6 @@
 #include "ngx_http_hatch_conf.h"
 
 
-typedef struct {
-    ngx_http_hatch_ctx_t    *ctx;
-    ngx_http_upstream_t     *upstream;
-    ngx_hatch_pool_t        *pool;
-} ngx_http_hatch_peer_t;
-
-
 static ngx_int_t ngx_http_hatch_upstream_parameter(ngx_conf_t *cf,
     ngx_hatch_pool_t *pool, ngx_str_t *value);
 static ngx_int_t ngx_http_hatch_init_upstream(ngx_conf_t *cf,
@@ -219,7 +212,6 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
 {
     ngx_http_upstream_t        *u;
     ngx_http_hatch_ctx_t       *ctx;
-    ngx_http_hatch_peer_t      *hp;
     ngx_http_hatch_srv_conf_t  *hscf;
 
     ctx = ngx_http_hatch_get_ctx(r);
@@ -231,19 +223,13 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    hp = ngx_palloc(r->pool, sizeof(ngx_http_hatch_peer_t));
-    if (hp == NULL) {
-        return NGX_ERROR;
-    }
-
     u = r->upstream;
     hscf = ngx_http_conf_upstream_srv_conf(us, ngx_http_hatch_module);
 
-    hp->ctx = ctx;
-    hp->upstream = u;
-    hp->pool = &hscf->pool;
+    ctx->upstream = u;
+    ctx->pool = &hscf->pool;
 
-    u->peer.data = hp;
+    u->peer.data = ctx;
     u->peer.get = ngx_http_hatch_get_peer;
     u->peer.free = ngx_http_hatch_free_peer;
     u->peer.tries = 1;
@@ -260,26 +246,22 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_http_hatch_peer_t *hp = data;
+    ngx_http_hatch_ctx_t *ctx = data;
 
-    ngx_connection_t      *c;
-    ngx_http_hatch_ctx_t  *ctx;
-
-    ctx = hp->ctx;
+    ngx_connection_t  *c;
 
     /* also of another try, after the first has ended */
 
     if (!ctx->busy.active) {
-        ngx_hatch_busy_begin(&ngx_http_hatch_main_conf(ctx->request)->busy,
-                             &ctx->busy, ctx->slot, &ctx->vm,
-                             ctx->busy.pass);
+        ngx_hatch_busy_again(&ngx_http_hatch_main_conf(ctx->request)->busy,
+                             &ctx->busy);
     }
 
-    pc->sockaddr = &ctx->sockaddr.sockaddr;
-    pc->socklen = ctx->socklen;
+    pc->sockaddr = &ctx->address.sockaddr;
+    pc->socklen = ngx_http_hatch_socklen(ctx);
     pc->name = &ctx->peer_name;
 
-    c = ngx_hatch_pool_get(hp->pool, pc->sockaddr, pc->socklen, pc->log);
+    c = ngx_hatch_pool_get(ctx->pool, pc->sockaddr, pc->socklen, pc->log);
 
     pc->cached = c != NULL;
     pc->connection = c;
@@ -292,19 +274,17 @@ static void
 ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state)
 {
-    ngx_http_hatch_peer_t *hp = data;
+    ngx_http_hatch_ctx_t *ctx = data;
 
-    ngx_http_upstream_t   *u;
-    ngx_http_hatch_ctx_t  *ctx;
+    ngx_http_upstream_t  *u;
 
-    u = hp->upstream;
-    ctx = hp->ctx;
+    u = ctx->upstream;
 
     /* one that has answered, and to which nothing is owed */
 
     if (pc->connection != NULL && !(state & NGX_PEER_FAILED) && u->keepalive
         && u->request_body_sent
-        && ngx_hatch_pool_put(hp->pool, pc->connection, pc->sockaddr,
+        && ngx_hatch_pool_put(ctx->pool, pc->connection, pc->sockaddr,
                               pc->socklen)
            == NGX_OK)
     {
@@ -315,7 +295,10 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
 
     ngx_hatch_busy_end(&ngx_http_hatch_main_conf(ctx->request)->busy,
                        &ctx->busy);
-    ngx_hatch_wake_forget(&ctx->waiter);
+
+    if (ctx->hold != NULL) {
+        ngx_hatch_wake_forget(&ctx->hold->waiter);
+    }
 
     /* nginx counts a stale kept connection as a try of its own */
 

@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, ngx_str_t *label);
 static ngx_int_t ngx_http_hatch_route_vm(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
+static void ngx_http_hatch_route_address(ngx_http_hatch_ctx_t *ctx,
+    hatch_zone_peer_t *vm);
 static u_char *ngx_http_hatch_route_ntop(u_char *p, u_char *address,
     ngx_uint_t port);
 static ngx_int_t ngx_http_hatch_route_peer(ngx_http_request_t *r,
@@ -37,22 +39,11 @@ static void ngx_http_hatch_ctx_cleanup(void *data);
 ngx_int_t
 ngx_http_hatch_route_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    ngx_str_t                   label;
-    ngx_http_hatch_ctx_t       *ctx;
-    ngx_http_core_loc_conf_t   *clcf;
-    ngx_http_hatch_loc_conf_t  *hlcf;
+    ngx_int_t              rc;
+    ngx_str_t              label;
+    ngx_http_hatch_ctx_t  *ctx;
 
-    hlcf = ngx_http_hatch_loc_conf(r);
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    /* of a server block, it does not cover health and API locations in it */
-
-    if (hlcf->base_domain.len == 0 || hlcf->api
-        || clcf->handler == ngx_http_hatch_healthz_handler
-        || clcf->handler == ngx_http_hatch_readyz_handler
-        || clcf->handler == ngx_http_hatch_metrics_handler)
-    {
+    if (!ngx_http_hatch_loc_conf(r)->route) {
         return NGX_DECLINED;
     }
 
@@ -67,9 +58,11 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
         }
     }
 
-    rc = ngx_http_hatch_wake_result(r, ctx);
-    if (rc != NGX_DECLINED) {
-        return rc;
+    if (ctx->answered) {
+        rc = ngx_http_hatch_wake_result(r, ctx);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
     }
 
     if (ngx_http_hatch_route_label(r, &label) != NGX_OK) {
@@ -133,20 +126,11 @@ ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 {
     ngx_int_t                    rc;
     hatch_err_t                  err;
-    hatch_store_t               *store;
     ngx_http_hatch_main_conf_t  *hmcf;
 
     hmcf = ngx_http_hatch_main_conf(r);
 
-    store = ngx_hatch_store_get(&hmcf->store);
-    if (store == NULL) {
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                           "store_unavailable",
-                                           "the routes cannot be read");
-    }
-
-    rc = hatch_store_lookup(store, (char *) label->data, label->len,
-                            &ctx->route, &err);
+    rc = ngx_hatch_store_lookup(&hmcf->store, label, &ctx->route, &err);
 
     if (rc == HATCH_ERR_NOT_FOUND) {
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
@@ -155,8 +139,13 @@ ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     }
 
     if (rc != 0) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s",
-                      err.text);
+
+        /* a store that cannot be opened was logged when that was tried */
+
+        if (hmcf->store.opened != NULL) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "hatch: %s",
+                          err.text);
+        }
 
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                            "store_unavailable",
@@ -182,7 +171,7 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     ngx_uint_t                   tries, allowed;
     hatch_zone_t                *zone;
     hatch_state_t                state;
-    hatch_zone_vm_t              now;
+    hatch_zone_peer_t            vm;
     ngx_http_hatch_main_conf_t  *hmcf;
 
     hmcf = ngx_http_hatch_main_conf(r);
@@ -194,13 +183,17 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                                            "the state of the VM is not known");
     }
 
-    if (ngx_http_hatch_wake_allowed(r, &allowed) != NGX_OK) {
+    allowed = 1;
+
+    if (ngx_http_hatch_loc_conf(r)->wake != NULL
+        && ngx_http_hatch_wake_allowed(r, &allowed) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     for (tries = 0; tries < NGX_HTTP_HATCH_TRIES; tries++) {
 
-        rc = hatch_zone_find(zone, ctx->route.vm, &ctx->slot, &ctx->vm);
+        rc = hatch_zone_peer(zone, ctx->route.vm, &vm);
 
         if (rc == HATCH_ERR_NOT_FOUND) {
             return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
@@ -214,7 +207,7 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 
         /* one that may not wake it must not stamp it while it sleeps */
 
-        state = hatch_zone_state(zone, ctx->slot);
+        state = hatch_zone_state(zone, vm.slot);
 
         if (allowed && (ctx->route.auto_wake
                         || state == HATCH_STATE_RUNNING))
@@ -223,26 +216,23 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
         }
 
         if (ctx->entitled || state == HATCH_STATE_RUNNING) {
-            ngx_hatch_busy_begin(&hmcf->busy, &ctx->busy, ctx->slot, &ctx->vm,
-                                 !allowed);
+            ngx_hatch_busy_begin(&hmcf->busy, &ctx->busy, &vm, !allowed);
 
-            state = hatch_zone_state(zone, ctx->slot);
+            state = hatch_zone_state(zone, vm.slot);
         }
 
         /* after the state: a guest that runs has its incarnation */
 
-        if (hatch_zone_read(zone, ctx->slot, &now) != 0
-            || now.generation != ctx->vm.generation)
-        {
+        if (!hatch_zone_peer_same(zone, &vm)) {
             continue;
         }
 
-        ctx->vm = now;
+        ngx_http_hatch_route_address(ctx, &vm);
 
         if (!ctx->counted) {
             ctx->counted = 1;
-            hatch_activity_count(&hmcf->zone.activity, ngx_worker, ctx->slot,
-                                 ctx->vm.generation);
+            hatch_activity_count(&hmcf->zone.activity, ngx_worker,
+                                 vm.slot, vm.generation);
         }
 
         if (!ctx->entitled) {
@@ -250,7 +240,7 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                    ? NGX_DECLINED : ngx_http_hatch_route_asleep(r, ctx, state);
         }
 
-        return ngx_http_hatch_wake_hold(r, ctx, state);
+        return ngx_http_hatch_wake_hold(r, ctx, &vm, state);
     }
 
     return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -313,89 +303,132 @@ ngx_http_hatch_route_asleep(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 }
 
 
+/* Where the guest is, AF_UNSPEC if it has no address. */
+
+static void
+ngx_http_hatch_route_address(ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm)
+{
+    struct sockaddr_in   *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6  *sin6;
+#endif
+
+    ctx->guest = vm->incarnation ^ vm->generation << 44;
+
+    if (vm->family == 4) {
+        sin = &ctx->address.sockaddr_in;
+        sin->sin_family = AF_INET;
+        sin->sin_port = htons(ctx->route.target_port);
+        ngx_memcpy(&sin->sin_addr, vm->address, 4);
+
+        /*
+         * the pool compares all of the address, connect() does not look at
+         * this part: a connection to the guest that was here before is never
+         * found
+         */
+
+        ngx_memcpy(sin->sin_zero, &ctx->guest, sizeof(sin->sin_zero));
+        return;
+    }
+
+    ngx_memzero(&ctx->address, sizeof(ngx_http_hatch_address_t));
+
+#if (NGX_HAVE_INET6)
+    if (vm->family == 6) {
+        sin6 = &ctx->address.sockaddr_in6;
+        sin6->sin6_family = AF_INET6;
+        sin6->sin6_port = htons(ctx->route.target_port);
+        ngx_memcpy(&sin6->sin6_addr, vm->address, 16);
+    }
+#endif
+}
+
+
 static ngx_int_t
 ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 {
-    u_char    *p;
-    uint64_t   incarnation;
+    ngx_str_t           *name;
+    struct sockaddr     *sockaddr;
+    struct sockaddr_in  *sin;
 
-    ngx_memzero(&ctx->sockaddr, sizeof(ngx_sockaddr_t));
+    name = &ctx->peer_name;
+    sockaddr = &ctx->address.sockaddr;
 
-    if (ctx->vm.family == 4) {
-        ctx->sockaddr.sockaddr_in.sin_family = AF_INET;
-        ngx_memcpy(&ctx->sockaddr.sockaddr_in.sin_addr, ctx->vm.address, 4);
+    switch (sockaddr->sa_family) {
 
-        /*
-         * "keepalive" compares all of the address, connect() does not look
-         * at this part: a connection to the guest that was here before is
-         * never found
-         */
-
-        incarnation = ctx->vm.incarnation ^ ctx->vm.generation << 44;
-        ngx_memcpy(ctx->sockaddr.sockaddr_in.sin_zero, &incarnation,
-                   sizeof(ctx->sockaddr.sockaddr_in.sin_zero));
-        ctx->socklen = sizeof(struct sockaddr_in);
+    case AF_INET:
+        sin = &ctx->address.sockaddr_in;
+        name->data = ctx->name;
+        name->len = ngx_http_hatch_route_ntop(ctx->name,
+                                              (u_char *) &sin->sin_addr,
+                                              ctx->route.target_port)
+                    - ctx->name;
+        break;
 
 #if (NGX_HAVE_INET6)
-    } else if (ctx->vm.family == 6) {
-        ctx->sockaddr.sockaddr_in6.sin6_family = AF_INET6;
-        ngx_memcpy(&ctx->sockaddr.sockaddr_in6.sin6_addr, ctx->vm.address,
-                   16);
-        ctx->socklen = sizeof(struct sockaddr_in6);
+    case AF_INET6:
+        name->data = ngx_pnalloc(r->pool, NGX_SOCKADDR_STRLEN);
+        if (name->data == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        name->len = ngx_sock_ntop(sockaddr, ngx_http_hatch_socklen(ctx),
+                                  name->data, NGX_SOCKADDR_STRLEN, 1);
+        break;
 #endif
 
-    } else {
+    default:
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_BAD_GATEWAY,
                                            "vm_no_address",
                                            "the VM has no network address");
     }
 
-    ngx_inet_set_port(&ctx->sockaddr.sockaddr, ctx->route.target_port);
-
-    p = ngx_pnalloc(r->pool, NGX_SOCKADDR_STRLEN);
-    if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ctx->peer_name.data = p;
     ctx->ready = 1;
-
-    if (ctx->vm.family == 4) {
-        ctx->peer_name.len = ngx_http_hatch_route_ntop(p, ctx->vm.address,
-                                                       ctx->route.target_port)
-                             - p;
-
-    } else {
-        ctx->peer_name.len = ngx_sock_ntop(&ctx->sockaddr.sockaddr,
-                                           ctx->socklen, p,
-                                           NGX_SOCKADDR_STRLEN, 1);
-    }
 
     return NGX_DECLINED;
 }
 
 
-/* "address:port" of IPv4, for each request: ngx_snprintf() takes long. */
+/*
+ * "address:port" of IPv4, for each request: ngx_snprintf() takes long.  The
+ * texts of 0 to 255 are made once.
+ */
 
 static u_char *
 ngx_http_hatch_route_ntop(u_char *p, u_char *address, ngx_uint_t port)
 {
-    ngx_uint_t  i, n, power;
+    u_char      *text;
+    ngx_uint_t   i;
 
-    for (i = 0; i < 5; i++) {
+    static u_char  texts[256][4];           /* three digits, and how many */
 
-        n = i < 4 ? address[i] : port;
-        power = n >= 100 ? n >= 1000 ? n >= 10000 ? 10000 : 1000 : 100
-                         : n >= 10 ? 10 : 1;
-
-        for ( /* void */ ; power != 0; power /= 10) {
-            *p++ = (u_char) ('0' + n / power % 10);
-        }
-
-        if (i < 4) {
-            *p++ = i < 3 ? '.' : ':';
+    if (texts[0][3] == 0) {
+        for (i = 0; i < 256; i++) {
+            texts[i][3] = ngx_sprintf(texts[i], "%ui", i) - texts[i];
         }
     }
+
+    for (i = 0; i < 4; i++) {
+        text = texts[address[i]];
+        ngx_memcpy(p, text, 4);
+        p += text[3];
+        *p++ = '.';
+    }
+
+    p[-1] = ':';
+
+    if (port < 1000) {
+        return ngx_sprintf(p, "%ui", port);
+    }
+
+    text = texts[port / 1000];
+    ngx_memcpy(p, text, 4);
+    p += text[3];
+
+    port %= 1000;
+    *p++ = (u_char) ('0' + port / 100);
+    *p++ = (u_char) ('0' + port / 10 % 10);
+    *p++ = (u_char) ('0' + port % 10);
 
     return p;
 }
@@ -422,8 +455,9 @@ ngx_http_hatch_route_refuse(ngx_http_request_t *r, ngx_int_t status,
 
     if (rc == NGX_OK) {
         rc = ngx_http_hatch_send_error(r, status, code, text,
-                                       ctx && ctx->retry_after
-                                       ? ctx->retry_after : 1);
+                                       ctx && ctx->hold
+                                       && ctx->hold->retry_after
+                                       ? ctx->hold->retry_after : 1);
     }
 
     ngx_http_finalize_request(r, rc);
@@ -471,7 +505,8 @@ ngx_http_hatch_create_ctx(ngx_http_request_t *r)
     }
 
     ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_hatch_ctx_t));
+    ngx_memzero(&ctx->peer_name, sizeof(ngx_http_hatch_ctx_t)
+                                 - offsetof(ngx_http_hatch_ctx_t, peer_name));
     ctx->request = r;
 
     /* also marks the entry as ours, see below */
@@ -494,7 +529,10 @@ ngx_http_hatch_ctx_cleanup(void *data)
 
     hmcf = ngx_http_hatch_main_conf(ctx->request);
 
-    ngx_hatch_wake_forget(&ctx->waiter);
+    if (ctx->hold != NULL) {
+        ngx_hatch_wake_forget(&ctx->hold->waiter);
+    }
+
     ngx_hatch_busy_end(&hmcf->busy, &ctx->busy);
 }
 
@@ -510,11 +548,11 @@ ngx_http_hatch_get_ctx(ngx_http_request_t *r)
     ngx_pool_cleanup_t    *cln;
     ngx_http_hatch_ctx_t  *ctx;
 
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+
     if (ngx_http_hatch_loc_conf(r)->api) {
         return NULL;
     }
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 
     if (ctx != NULL || (!r->internal && !r->filter_finalize)) {
         return ctx;

@@ -12,6 +12,9 @@
 #include "ngx_http_hatch_keys.h"
 
 
+#define NGX_HTTP_HATCH_VM_ID      0
+#define NGX_HTTP_HATCH_ROUTE_ID   1
+
 #define NGX_HTTP_HATCH_WAKE       0
 #define NGX_HTTP_HATCH_WAKE_TIME  1
 
@@ -27,10 +30,10 @@ static ngx_int_t ngx_http_hatch_key_variable(ngx_http_request_t *r,
 static ngx_http_variable_t  ngx_http_hatch_vars[] = {
 
     { ngx_string("hatch_vm_id"), NULL, ngx_http_hatch_id_variable,
-      offsetof(ngx_http_hatch_ctx_t, route.vm), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      NGX_HTTP_HATCH_VM_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("hatch_route_id"), NULL, ngx_http_hatch_id_variable,
-      offsetof(ngx_http_hatch_ctx_t, route.id), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      NGX_HTTP_HATCH_ROUTE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("hatch_wake"), NULL, ngx_http_hatch_wake_variable,
       NGX_HTTP_HATCH_WAKE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -82,7 +85,8 @@ ngx_http_hatch_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         return NGX_OK;
     }
 
-    v->data = (u_char *) ctx + data;
+    v->data = (u_char *) (data == NGX_HTTP_HATCH_VM_ID
+                          ? ctx->route.vm : hatch_target_id(&ctx->route));
     v->len = ngx_strlen(v->data);
 
     return NGX_OK;
@@ -102,14 +106,16 @@ ngx_http_hatch_wake_variable(ngx_http_request_t *r,
     v->no_cacheable = 1;
     v->not_found = 0;
 
-    if (ctx == NULL || ctx->wake_kind == HATCH_WAKE_KIND_NONE) {
+    if (ctx == NULL || ctx->hold == NULL
+        || ctx->hold->kind == HATCH_WAKE_KIND_NONE)
+    {
         v->len = 0;
         v->data = (u_char *) "";
         return NGX_OK;
     }
 
     if (data == NGX_HTTP_HATCH_WAKE) {
-        v->data = (u_char *) hatch_wake_kind_name(ctx->wake_kind);
+        v->data = (u_char *) hatch_wake_kind_name(ctx->hold->kind);
         v->len = ngx_strlen(v->data);
         return NGX_OK;
     }
@@ -120,8 +126,8 @@ ngx_http_hatch_wake_variable(ngx_http_request_t *r,
     }
 
     v->data = p;
-    v->len = ngx_sprintf(p, "%ui.%03ui", ctx->wake_time / 1000000,
-                         ctx->wake_time / 1000 % 1000)
+    v->len = ngx_sprintf(p, "%ui.%03ui", ctx->hold->time / 1000000,
+                         ctx->hold->time / 1000 % 1000)
              - p;
 
     return NGX_OK;

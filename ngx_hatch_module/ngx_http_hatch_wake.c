@@ -16,15 +16,18 @@
 #include "ngx_http_hatch_module.h"
 
 
-/* Ports that are known to be served, by this worker.  Direct-mapped. */
+/*
+ * Ports that are known to be served, by this worker: sets of four, a cache
+ * line each, twice as many places as there are VMs.  Who is not in it asks the
+ * agent once more, so it may be too small, but it should not be.
+ */
 
-#define NGX_HTTP_HATCH_SERVED  4096
+#define NGX_HTTP_HATCH_SERVED_SET  4
 
 typedef struct {
+    uint64_t                 guest;         /* 0: the place is free */
     uint32_t                 slot;
     uint32_t                 port;
-    uint64_t                 generation;
-    uint64_t                 incarnation;   /* 0: the entry is free */
 } ngx_http_hatch_served_t;
 
 
@@ -42,41 +45,100 @@ static void ngx_http_hatch_wake_handler(ngx_hatch_waiter_t *waiter);
 static uint64_t ngx_http_hatch_usec(void);
 
 
-static ngx_http_hatch_served_t  ngx_http_hatch_table[NGX_HTTP_HATCH_SERVED];
+static ngx_http_hatch_served_t  *ngx_http_hatch_served_sets;
+static ngx_uint_t                ngx_http_hatch_served_mask;
 
+
+/* The set of the VM and port; NULL: there is no memory for any. */
 
 static ngx_http_hatch_served_t *
 ngx_http_hatch_served(ngx_http_hatch_ctx_t *ctx)
 {
-    return &ngx_http_hatch_table[(ctx->slot * 31 + ctx->route.target_port)
-                                 % NGX_HTTP_HATCH_SERVED];
+    uint32_t    hash;
+    ngx_uint_t  n, vms;
+
+    if (ngx_http_hatch_served_sets == NULL) {
+
+        vms = ngx_http_hatch_main_conf(ctx->request)->zone.vms;
+
+        for (n = 64; n < vms * 2 / NGX_HTTP_HATCH_SERVED_SET; n *= 2) {
+            /* void */
+        }
+
+        /* as much of it is used as VMs are */
+
+        ngx_http_hatch_served_sets = ngx_calloc(n * NGX_HTTP_HATCH_SERVED_SET
+                                            * sizeof(ngx_http_hatch_served_t),
+                                            ngx_cycle->log);
+        if (ngx_http_hatch_served_sets == NULL) {
+            return NULL;
+        }
+
+        ngx_http_hatch_served_mask = n - 1;
+    }
+
+    hash = (ctx->busy.slot * 31 + ctx->route.target_port) * 0x9e3779b1u;
+
+    return &ngx_http_hatch_served_sets[(hash >> 12
+                                        & ngx_http_hatch_served_mask)
+                                       * NGX_HTTP_HATCH_SERVED_SET];
 }
 
 
 static ngx_uint_t
 ngx_http_hatch_is_served(ngx_http_hatch_ctx_t *ctx)
 {
+    ngx_uint_t                i;
     ngx_http_hatch_served_t  *s;
 
     s = ngx_http_hatch_served(ctx);
 
-    return s->slot == ctx->slot && s->port == ctx->route.target_port
-           && s->generation == ctx->vm.generation
-           && s->incarnation == ctx->vm.incarnation && s->incarnation;
+    if (s == NULL) {
+        return 0;
+    }
+
+    for (i = 0; i < NGX_HTTP_HATCH_SERVED_SET && s[i].guest != 0; i++) {
+        if (s[i].guest == ctx->guest && s[i].slot == ctx->busy.slot
+            && s[i].port == ctx->route.target_port)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
 static void
 ngx_http_hatch_set_served(ngx_http_hatch_ctx_t *ctx)
 {
+    ngx_uint_t                i, place;
     ngx_http_hatch_served_t  *s;
 
-    s = ngx_http_hatch_served(ctx);
+    static ngx_uint_t  turn;
 
-    s->slot = ctx->slot;
-    s->port = ctx->route.target_port;
-    s->generation = ctx->vm.generation;
-    s->incarnation = ctx->vm.incarnation;
+    s = ngx_http_hatch_served(ctx);
+    if (s == NULL) {
+        return;
+    }
+
+    /* its own place, of a guest that was there before; a free one; any */
+
+    place = turn++ % NGX_HTTP_HATCH_SERVED_SET;
+
+    for (i = 0; i < NGX_HTTP_HATCH_SERVED_SET; i++) {
+        if (s[i].guest == 0
+            || (s[i].slot == ctx->busy.slot
+                && s[i].port == ctx->route.target_port))
+        {
+            place = i;
+            break;
+        }
+    }
+
+    s[place].slot = ctx->busy.slot;
+    s[place].port = ctx->route.target_port;
+    s[place].guest = ctx->guest;
 }
 
 
@@ -87,11 +149,6 @@ ngx_http_hatch_wake_allowed(ngx_http_request_t *r, ngx_uint_t *allowed)
     ngx_http_hatch_loc_conf_t  *hlcf;
 
     hlcf = ngx_http_hatch_loc_conf(r);
-    *allowed = 1;
-
-    if (hlcf->wake == NULL) {
-        return NGX_OK;
-    }
 
     if (ngx_http_complex_value(r, hlcf->wake, &value) != NGX_OK) {
         return NGX_ERROR;
@@ -107,7 +164,7 @@ ngx_http_hatch_wake_allowed(ngx_http_request_t *r, ngx_uint_t *allowed)
 
 ngx_int_t
 ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
-    hatch_state_t state)
+    hatch_zone_peer_t *vm, hatch_state_t state)
 {
     ngx_uint_t  runs;
 
@@ -123,15 +180,13 @@ ngx_http_hatch_wake_hold(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
     /* one without an address is nginx's to refuse */
 
-    if (runs && (ctx->ungated || ctx->vm.family == 0
-                 || ctx->vm.incarnation == 0))
-    {
+    if (runs && (ctx->ungated || vm->family == 0 || vm->incarnation == 0)) {
         return NGX_DECLINED;
     }
 
     /* nearly every request: nothing to wait for, nobody to ask */
 
-    if (runs && ctx->held == 0 && ngx_http_hatch_is_served(ctx)
+    if (runs && ctx->hold == NULL && ngx_http_hatch_is_served(ctx)
         && ngx_queue_empty(&ngx_http_hatch_main_conf(r)->wake.herds))
     {
         return NGX_DECLINED;
@@ -156,18 +211,25 @@ ngx_http_hatch_wake_ask(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 {
     ngx_int_t                    rc;
     ngx_msec_t                   left;
+    ngx_http_hatch_hold_t       *hold;
     ngx_http_hatch_main_conf_t  *hmcf;
 
     hmcf = ngx_http_hatch_main_conf(r);
 
-    if (ctx->held == 0) {
-        ctx->held = ngx_http_hatch_usec();
-        ctx->deadline = ngx_current_msec
-                        + ngx_http_hatch_loc_conf(r)->wake_timeout;
+    if (ctx->hold == NULL) {
+        ctx->hold = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_hold_t));
+        if (ctx->hold == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ctx->hold->since = ngx_http_hatch_usec();
+        ctx->hold->deadline = ngx_current_msec
+                              + ngx_http_hatch_loc_conf(r)->wake_timeout;
         hatch_activity_count_held(&hmcf->zone.activity, ngx_worker);
     }
 
-    left = ctx->deadline - ngx_current_msec;
+    hold = ctx->hold;
+    left = hold->deadline - ngx_current_msec;
 
     if ((ngx_msec_int_t) left <= 0) {
         return ngx_http_hatch_wake_timed_out(r);
@@ -175,24 +237,23 @@ ngx_http_hatch_wake_ask(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
     if (runs && ngx_http_hatch_is_served(ctx)) {
 
-        if (ctx->waiter.herd.herd == NULL && !ctx->let_go) {
+        rc = NGX_OK;
+
+        if (hold->waiter.herd.herd == NULL && !ctx->let_go) {
             ctx->let_go = 1;
             ngx_http_hatch_wake_prepare(r, ctx);
-            rc = ngx_hatch_wake_join(&hmcf->wake, &ctx->waiter, ctx->route.vm,
+            rc = ngx_hatch_wake_join(&hmcf->wake, &hold->waiter, ctx->route.vm,
                                      ctx->route.target_port, left);
-
-        } else {
-            rc = NGX_OK;
         }
 
         if (rc == NGX_OK) {
-            ctx->wake_time = ngx_http_hatch_usec() - ctx->held;
+            hold->time = ngx_http_hatch_usec() - hold->since;
             return NGX_DECLINED;
         }
 
     } else {
         ngx_http_hatch_wake_prepare(r, ctx);
-        rc = ngx_hatch_wake_ask(&hmcf->wake, &ctx->waiter, ctx->route.vm,
+        rc = ngx_hatch_wake_ask(&hmcf->wake, &hold->waiter, ctx->route.vm,
                                 ctx->route.target_port, left, runs);
     }
 
@@ -219,12 +280,16 @@ ngx_http_hatch_wake_ask(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 static void
 ngx_http_hatch_wake_prepare(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 {
-    ngx_hatch_wake_forget(&ctx->waiter);
+    ngx_hatch_waiter_t  *waiter;
 
-    ngx_memzero(&ctx->waiter, sizeof(ngx_hatch_waiter_t));
-    ctx->waiter.handler = ngx_http_hatch_wake_handler;
-    ctx->waiter.data = ctx;
-    ctx->waiter.log = r->connection->log;
+    waiter = &ctx->hold->waiter;
+
+    ngx_hatch_wake_forget(waiter);
+
+    ngx_memzero(waiter, sizeof(ngx_hatch_waiter_t));
+    waiter->handler = ngx_http_hatch_wake_handler;
+    waiter->data = ctx;
+    waiter->log = r->connection->log;
 }
 
 
@@ -288,17 +353,13 @@ ngx_http_hatch_wake_handler(ngx_hatch_waiter_t *waiter)
 ngx_int_t
 ngx_http_hatch_wake_result(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 {
-    if (!ctx->answered) {
-        return NGX_DECLINED;
-    }
-
     ctx->answered = 0;
 
-    switch (ctx->waiter.result) {
+    switch (ctx->hold->waiter.result) {
 
     case NGX_HATCH_WAKE_READY:
-        if (ctx->waiter.kind != HATCH_WAKE_KIND_NONE) {
-            ctx->wake_kind = ctx->waiter.kind;
+        if (ctx->hold->waiter.kind != HATCH_WAKE_KIND_NONE) {
+            ctx->hold->kind = ctx->hold->waiter.kind;
         }
 
         ctx->served = 1;
@@ -323,7 +384,7 @@ ngx_http_hatch_wake_result(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
         return ngx_http_hatch_wake_timed_out(r);
 
     default:
-        ctx->retry_after = (ctx->waiter.retry + 999) / 1000;
+        ctx->hold->retry_after = (ctx->hold->waiter.retry + 999) / 1000;
 
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                            "wake_failed",

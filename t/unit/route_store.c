@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 
-static hatch_store_t  *store;
-static hatch_err_t     err;
+static hatch_store_t   *store;
+static hatch_err_t      err;
+static hatch_target_t   target;
 
 
 static hatch_route_t
@@ -81,11 +82,11 @@ test_records(void)
     like(err.text, "\"a\" is already in use", "says which");
     is_int(count(), 1, "one route");
 
-    is_int(hatch_store_lookup(store, "a", 1, &got, &err), 0, "look up");
-    is_str(got.vm, "vm_one", "its VM");
-    is_str(got.id, a.id, "its id");
-    is_int(got.target_port, 80, "its port");
-    is_int(hatch_store_lookup(store, "b", 1, &got, &err),
+    is_int(hatch_store_lookup(store, "a", 1, &target, &err), 0, "look up");
+    is_str(target.vm, "vm_one", "its VM");
+    is_str(hatch_target_id(&target), a.id, "its id");
+    is_int(target.target_port, 80, "its port");
+    is_int(hatch_store_lookup(store, "b", 1, &target, &err),
            HATCH_ERR_NOT_FOUND, "no b");
     is_int(hatch_store_get(store, a.id, &got, &err), 0, "by id");
     is_str(got.subdomain, "a", "its name");
@@ -93,12 +94,12 @@ test_records(void)
     (void) hatch_store_begin(store, &txn, &err);
     is_int(hatch_store_update(&txn, a.id, 8080, -1, 2000, &got, &err), 0,
            "update");
-    is_int(hatch_store_lookup(store, "a", 1, &got, &err), 0, "look up");
-    is_int(got.target_port, 80, "not before the commit");
+    is_int(hatch_store_lookup(store, "a", 1, &target, &err), 0, "look up");
+    is_int(target.target_port, 80, "not before the commit");
     is_int(hatch_store_commit(&txn, &err), 0, "commit");
-    (void) hatch_store_lookup(store, "a", 1, &got, &err);
-    is_int(got.target_port, 8080, "and after it");
-    is_int(got.auto_wake, 1, "the rest stays");
+    (void) hatch_store_lookup(store, "a", 1, &target, &err);
+    is_int(target.target_port, 8080, "and after it");
+    is_int(target.auto_wake, 1, "the rest stays");
     is_int(got.updated, 2000, "updated");
     is_int(got.created, 1000, "created stays");
 
@@ -175,7 +176,7 @@ test_kill(const char *dir)
     int            fd[2], round, n, missing = 0, said = 0;
     char           name[32];
     pid_t          pid;
-    hatch_route_t  route, got;
+    hatch_route_t  route;
 
     for (round = 0; round < 30; round++) {
         (void) !pipe(fd);
@@ -220,8 +221,8 @@ test_kill(const char *dir)
 
         for ( /* void */ ; n >= 0; n--) {
             (void) snprintf(name, sizeof(name), "k%d-%d", round, n);
-            missing += hatch_store_lookup(store, name, strlen(name), &got,
-                                          &err) != 0;
+            missing += hatch_store_lookup(store, name, strlen(name),
+                                          &target, &err) != 0;
         }
     }
 
@@ -272,7 +273,7 @@ test_outgrown(void)
     pid_t              pid;
     unsigned           n;
     int                more;
-    hatch_route_t      route, got, page[3];
+    hatch_route_t      route, page[3];
     hatch_store_t     *larger;
     hatch_store_txn_t  txn;
 
@@ -307,7 +308,7 @@ test_outgrown(void)
 
     route = make_route("mine", "vm_y");
     is_int(create(&route), HATCH_ERR_UNAVAILABLE, "a write must map anew");
-    is_int(hatch_store_lookup(store, "n19999", 6, &got, &err), 0,
+    is_int(hatch_store_lookup(store, "n19999", 6, &target, &err), 0,
            "a look-up does so by itself");
     is_int(count(), 20000, "all are seen");
     is_int(hatch_store_list(store, NULL, NULL, page, 3, &n, &more, &err), 0,

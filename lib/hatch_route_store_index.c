@@ -1,0 +1,400 @@
+/* The route store: keeping the index true to it (hatch_route_index.h). */
+
+#define _GNU_SOURCE
+
+#include "hatch_route_store_private.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+#define HATCH_STORE_BOOT_ID  "/proc/sys/kernel/random/boot_id"
+
+
+static void
+hatch_store_index_path(const hatch_store_t *store, char *path)
+{
+    (void) snprintf(path, PATH_MAX, "%s/index", store->dir);
+}
+
+
+/* What data.mdb is now; -1 if it cannot be known. */
+static int
+hatch_store_origin(const hatch_store_t *store, hatch_index_origin_t *origin)
+{
+    int          fd;
+    ssize_t      n;
+    struct stat  st;
+
+    memset(origin, 0, sizeof(*origin));
+
+    fd = open(HATCH_STORE_BOOT_ID, O_RDONLY | O_CLOEXEC);
+    if (fd == -1) {
+        return -1;
+    }
+
+    n = read(fd, origin->boot, sizeof(origin->boot) - 1);
+    (void) close(fd);
+
+    if (n <= 0 || mdb_env_get_fd(store->env, &fd) != 0 || fstat(fd, &st) == -1)
+    {
+        return -1;
+    }
+
+    origin->dev = st.st_dev;
+    origin->ino = st.st_ino;
+    origin->sec = (uint64_t) st.st_mtim.tv_sec;
+    origin->nsec = (uint64_t) st.st_mtim.tv_nsec;
+
+    return 0;
+}
+
+
+/* Notes that the table is the store's, as of commit txn. */
+static void
+hatch_store_index_sign(hatch_store_t *store, uint64_t txn)
+{
+    hatch_index_origin_t   origin;
+    hatch_index_head_t    *head = store->windex.head;
+
+    if (hatch_store_origin(store, &origin) != 0) {
+        hatch_index_spoil(&store->windex);
+        return;
+    }
+
+    head->origin = origin;
+    head->held = txn;
+
+    if (head->complete) {
+        __atomic_store_n(&head->txn, txn, __ATOMIC_RELEASE);
+    }
+}
+
+
+void
+hatch_store_index_begin(hatch_store_t *store, uint64_t last)
+{
+    char                   path[PATH_MAX];
+    hatch_index_origin_t   origin;
+    hatch_index_head_t    *head;
+
+    store->changed = 0;
+    store->forgot = 0;
+
+    hatch_store_index_path(store, path);
+
+    if (store->windex.head != NULL
+        && hatch_file_replaced(&store->windex.file, path))
+    {
+        hatch_index_close(&store->windex);
+    }
+
+    if (store->windex.head == NULL
+        && hatch_index_open(&store->windex, path, 1, NULL) != 0)
+    {
+        return;
+    }
+
+    head = store->windex.head;
+
+    if (head->held == 0
+        || (head->held == last && hatch_store_origin(store, &origin) == 0
+            && memcmp(&origin, &head->origin, sizeof(origin)) == 0))
+    {
+        return;
+    }
+
+    hatch_index_spoil(&store->windex);
+}
+
+
+void
+hatch_store_index_note(hatch_store_t *store, const hatch_route_t *route,
+    int removed, int inserted)
+{
+    unsigned               size;
+    hatch_store_change_t  *change, *changes;
+
+    if (store->windex.head == NULL || store->windex.head->held == 0) {
+        return;
+    }
+
+    if (store->changed == store->changes_size) {
+        size = store->changes_size != 0 ? store->changes_size * 2 : 16;
+        changes = realloc(store->changes, size * sizeof(*changes));
+
+        if (changes == NULL) {
+            store->forgot = 1;
+            return;
+        }
+
+        store->changes = changes;
+        store->changes_size = size;
+    }
+
+    change = &store->changes[store->changed++];
+    change->route = *route;
+    change->removed = removed != 0;
+    change->inserted = inserted != 0;
+}
+
+
+/* Is the route in the part that has been built? */
+static int
+hatch_store_index_covers(const hatch_store_t *store, const char *subdomain)
+{
+    MDB_val                    a, b;
+    const hatch_index_head_t  *head = store->windex.head;
+
+    if (head->complete) {
+        return 1;
+    }
+
+    a = hatch_store_key(subdomain, strlen(subdomain));
+    b = hatch_store_key(head->built, head->built_len);
+
+    return head->built_len != 0 && hatch_store_compare(&a, &b) <= 0;
+}
+
+
+void
+hatch_store_index_commit(hatch_store_t *store, uint64_t txn)
+{
+    unsigned                     i;
+    const hatch_store_change_t  *change;
+
+    if (store->windex.head == NULL || store->windex.head->held == 0
+        || hatch_store_last(store) != txn)
+    {
+        /* none, or nothing was written: LMDB then keeps its number */
+        return;
+    }
+
+    /* readers see the commit by now, so none believes what we change */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+
+    for (i = 0; i < store->changed && !store->forgot; i++) {
+        change = &store->changes[i];
+
+        if (!hatch_store_index_covers(store, change->route.subdomain)) {
+            continue;
+        }
+
+        if (change->removed) {
+            hatch_index_remove(&store->windex, change->route.subdomain);
+        }
+
+        if (change->inserted
+            && hatch_index_insert(&store->windex, &change->route) != 0)
+        {
+            store->forgot = 1;
+        }
+    }
+
+    if (store->forgot) {
+        hatch_index_spoil(&store->windex);
+
+    } else {
+        hatch_store_index_sign(store, txn);
+    }
+}
+
+
+/* What a writer that was killed while it made a new one has left. */
+static void
+hatch_store_index_sweep(const hatch_store_t *store)
+{
+    DIR            *dir;
+    struct dirent  *entry;
+
+    dir = opendir(store->dir);
+    if (dir == NULL) {
+        return;
+    }
+
+    while ((entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, "index.", 6) == 0) {
+            (void) unlinkat(dirfd(dir), entry->d_name, 0);
+        }
+    }
+
+    (void) closedir(dir);
+}
+
+
+/* A new table; readers of the old one find that it is spoilt. */
+static int
+hatch_store_index_create(hatch_store_t *store, MDB_txn *txn, hatch_err_t *err)
+{
+    int                    rc;
+    char                   path[PATH_MAX];
+    MDB_stat               stat;
+    struct stat            st;
+    hatch_index_origin_t   origin;
+
+    if (hatch_store_origin(store, &origin) != 0) {
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "no route index: cannot "
+                             "read " HATCH_STORE_BOOT_ID);
+    }
+
+    rc = mdb_stat(txn, store->routes, &stat);
+    if (rc != 0) {
+        return hatch_store_error(store, rc, "cannot read", err);
+    }
+
+    if (store->windex.head != NULL) {
+        hatch_index_spoil(&store->windex);
+    }
+
+    hatch_store_index_sweep(store);
+    hatch_store_index_path(store, path);
+
+    /* root's go to the owner of the directory, as the store itself does */
+    if (geteuid() != 0 || lstat(store->dir, &st) == -1) {
+        st.st_uid = (uid_t) -1;
+        st.st_gid = (gid_t) -1;
+    }
+
+    rc = hatch_index_create(&store->windex, path, stat.ms_entries, st.st_uid,
+                            st.st_gid, err);
+
+    if (rc == 0) {
+        hatch_store_index_sign(store, mdb_txn_id(txn) - 1);
+    }
+
+    return rc;
+}
+
+
+/* The next routes, in the order of their names. */
+static int
+hatch_store_index_more(hatch_store_t *store, MDB_cursor *cursor,
+    unsigned routes, hatch_err_t *err)
+{
+    int                  rc;
+    MDB_val              key, value;
+    unsigned             n;
+    hatch_route_t        route;
+    hatch_index_head_t  *head = store->windex.head;
+
+    key = hatch_store_key(head->built, head->built_len);
+    rc = mdb_cursor_get(cursor, &key, &value,
+                        head->built_len != 0 ? MDB_SET_RANGE : MDB_FIRST);
+
+    /* the last one of the part before may be there still */
+    if (rc == 0 && key.mv_size == head->built_len
+        && memcmp(key.mv_data, head->built, head->built_len) == 0)
+    {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+
+    for (n = 0; rc == 0 && n < routes; n++) {
+        rc = hatch_store_unpack(store, &key, &value, &route, err);
+        if (rc != 0) {
+            return rc;
+        }
+
+        if (hatch_index_insert(&store->windex, &route) != 0) {
+            hatch_index_spoil(&store->windex);
+            return 0;
+        }
+
+        memcpy(head->built, key.mv_data, key.mv_size);
+        head->built_len = (uint32_t) key.mv_size;
+
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+
+    if (rc == MDB_NOTFOUND) {
+        head->complete = 1;
+        hatch_store_index_sign(store, head->held);
+        return 0;
+    }
+
+    return rc == 0 ? 0 : hatch_store_error(store, rc, "cannot read", err);
+}
+
+
+int
+hatch_store_index_build(hatch_store_t *store, unsigned routes, int *more,
+    hatch_err_t *err)
+{
+    int                 rc;
+    MDB_cursor         *cursor;
+    hatch_store_txn_t   txn;
+
+    *more = 0;
+
+    rc = hatch_store_begin(store, &txn, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (store->windex.head == NULL || store->windex.head->held == 0) {
+        rc = hatch_store_index_create(store, txn.txn, err);
+    }
+
+    if (rc == 0 && !store->windex.head->complete) {
+        rc = mdb_cursor_open(txn.txn, store->routes, &cursor);
+
+        if (rc != 0) {
+            rc = hatch_store_error(store, rc, "cannot read", err);
+
+        } else {
+            rc = hatch_store_index_more(store, cursor, routes, err);
+            mdb_cursor_close(cursor);
+        }
+    }
+
+    *more = rc == 0 && hatch_index_txn(&store->windex) == 0;
+
+    /* the whole of it was written: this process need not keep it mapped */
+    if (!*more) {
+        hatch_index_close(&store->windex);
+    }
+
+    hatch_store_abort(&txn);
+
+    return rc;
+}
+
+
+void
+hatch_store_index_use(hatch_store_t *store)
+{
+    char  path[PATH_MAX];
+
+    hatch_store_index_path(store, path);
+
+    if (store->index.head != NULL
+        && hatch_file_replaced(&store->index.file, path))
+    {
+        hatch_index_close(&store->index);
+    }
+
+    if (store->index.head == NULL) {
+        (void) hatch_index_open(&store->index, path, 0, NULL);
+    }
+}
+
+
+int
+hatch_store_index_wanted(const hatch_store_t *store)
+{
+    return store->index_wanted;
+}
+
+
+void
+hatch_store_index_close(hatch_store_t *store)
+{
+    hatch_index_close(&store->windex);
+    hatch_index_close(&store->index);
+    free(store->changes);
+}
