@@ -112,7 +112,7 @@ typedef struct {
     unsigned                 counted:1;     /* in the VM's requests */
     unsigned                 entitled:1;    /* it may wake the VM */
     unsigned                 ungated:1;     /* nobody to ask if it is ready */
-    unsigned                 answered:1;    /* hold->waiter has a result */
+    unsigned                 answered:1;    /* hold has a result */
     unsigned                 served:1;      /* the agent says it is ready */
     unsigned                 let_go:1;      /* it was in the VM's herd */
 } ngx_http_hatch_ctx_t;
