@@ -89,7 +89,7 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
-TOOLS       = zone-poke route-poke store-hold first-byte load fill
+TOOLS       = zone-poke route-poke store-hold first-byte load fill domains relay
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
@@ -107,6 +107,8 @@ $(BUILD)/unit/store-hold: $(BUILD)/obj/t/lib/store_hold.o
 $(BUILD)/unit/first-byte: $(BUILD)/obj/bench/first_byte.o
 $(BUILD)/unit/load: $(BUILD)/obj/bench/load.o
 $(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
+$(BUILD)/unit/domains: $(BUILD)/obj/bench/domains.o
+$(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)

@@ -13,6 +13,7 @@
 #include "hatch_id.h"
 
 #include <errno.h>
+#include <libvirt/virterror.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,13 +172,20 @@ sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
 static char *
 sync_metadata(virDomainPtr domain)
 {
-    unsigned  flags;
+    char  *metadata;
 
-    flags = virDomainIsPersistent(domain) == 0 ? VIR_DOMAIN_AFFECT_CURRENT
-                                               : VIR_DOMAIN_AFFECT_CONFIG;
+    metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                    XML_NAMESPACE, VIR_DOMAIN_AFFECT_CONFIG);
+
+    /* libvirt says so of a domain that has no definition any more */
+    if (metadata != NULL
+        || virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID)
+    {
+        return metadata;
+    }
 
     return virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                XML_NAMESPACE, flags);
+                                XML_NAMESPACE, VIR_DOMAIN_AFFECT_CURRENT);
 }
 
 
@@ -378,31 +386,100 @@ sync_jobs(virConnectPtr conn)
 }
 
 
-static void
-sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
+/*
+ * A domain takes three calls, and each waits for libvirtd: several threads
+ * go through the list together.
+ */
+#define SYNC_THREADS  4
+
+typedef struct {
+    virDomainPtr  *domains;
+    int            n;
+    int            next;        /* atomic: the first that nobody has taken */
+    char          *again;       /* of each: the sync thread has to look */
+} sync_list_t;
+
+
+/* Looks at the next domain of the list; 0 if there is none. */
+static int
+sync_listed_next(sync_list_t *list)
 {
     int          i, rc;
     const char  *name;
     hatch_err_t  err;
 
-    for (i = 0; i < n; i++) {
-        name = virDomainGetName(domains[i]);
+    i = __atomic_fetch_add(&list->next, 1, __ATOMIC_RELAXED);
 
-        if (name == NULL || !hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
-            continue;
+    if (i >= list->n) {
+        return 0;
+    }
+
+    name = virDomainGetName(list->domains[i]);
+
+    if (name == NULL || !hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
+        return 1;
+    }
+
+    rc = sync_domain(list->domains[i], name, &err);
+
+    if (rc == HATCH_ERR_NOT_FOUND) {
+        /* not ours; if it was, its metadata went without an event */
+        list->again[i] = (char) table_has(name);
+
+    } else if (rc != 0) {
+        log_event(LOG_WARN, "%s: %s", name, err.text);
+    }
+
+    return 1;
+}
+
+
+static void *
+sync_listed_run(void *data)
+{
+    while (sync_listed_next(data)) {
+        /* void */
+    }
+
+    return NULL;
+}
+
+
+static void
+sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
+{
+    int                  i, threads;
+    pthread_t            thread[SYNC_THREADS - 1];
+    cleanup_free char   *again = calloc((size_t) n + 1, 1);
+    sync_list_t          list = { domains, n, 0, again };
+
+    if (again == NULL) {
+        log_event(LOG_ERROR, "no memory to compare the domains");
+        return;
+    }
+
+    /* for a few, threads are not worth it */
+    for (threads = 0; threads < SYNC_THREADS - 1 && threads < n / 16;
+         threads++)
+    {
+        if (pthread_create(&thread[threads], NULL, sync_listed_run, &list)
+            != 0)
+        {
+            break;
         }
+    }
 
+    do {
         sync_jobs(conn);
-        rc = sync_domain(domains[i], name, &err);
+    } while (sync_listed_next(&list));
 
-        if (rc == HATCH_ERR_NOT_FOUND) {
-            /* not ours; if it was, its metadata went without an event */
-            if (table_has(name)) {
-                sync_vm_log(conn, name, 0);
-            }
+    for (i = 0; i < threads; i++) {
+        (void) pthread_join(thread[i], NULL);
+    }
 
-        } else if (rc != 0) {
-            log_event(LOG_WARN, "%s: %s", name, err.text);
+    for (i = 0; i < n; i++) {
+        if (again[i]) {
+            sync_vm_log(conn, virDomainGetName(domains[i]), 0);
         }
     }
 }

@@ -271,15 +271,13 @@ ngx_hatch_store_lookup(ngx_hatch_store_t *hs, ngx_str_t *subdomain,
 ngx_int_t
 ngx_hatch_store_count(ngx_hatch_store_t *hs, uint64_t *count, hatch_err_t *err)
 {
-    hatch_store_t  *store;
-
-    store = ngx_hatch_store_get(hs);
-    if (store == NULL) {
+    if (hs->opened == NULL && ngx_hatch_store_get(hs) == NULL) {
         *err = hs->reason;
         return NGX_ERROR;
     }
 
-    return hatch_store_count(store, count, err) == 0 ? NGX_OK : NGX_ERROR;
+    return hatch_store_count(hs->opened->store, count, err) == 0
+           ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -189,6 +189,10 @@ ngx_http_hatch_metrics_send(ngx_http_hatch_metrics_t *m)
                                     b->tag);
             return NGX_OK;
         }
+
+        /* empty, it only ends the answer */
+
+        b->temporary = b->last != b->pos;
     }
 
     rc = ngx_http_output_filter(r, out);

@@ -37,7 +37,7 @@ typedef struct {
 
 /* The size of a chunk; all that is not of a VM fits into one. */
 
-#define NGX_HTTP_HATCH_METRICS_CHUNK  16384
+#define NGX_HTTP_HATCH_METRICS_CHUNK  8192
 
 
 /*

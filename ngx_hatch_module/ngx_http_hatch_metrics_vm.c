@@ -15,7 +15,7 @@
 
 /* How many slots are looked at for one chunk, if they are empty. */
 
-#define NGX_HTTP_HATCH_SLOTS  16384
+#define NGX_HTTP_HATCH_SLOTS  512
 
 
 typedef enum {

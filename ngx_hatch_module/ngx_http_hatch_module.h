@@ -148,7 +148,7 @@ ngx_http_hatch_ctx_t *ngx_http_hatch_get_ctx(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_wake_hold(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm, hatch_state_t state);
 
-/* What came of holding it, once answered: NGX_DECLINED to look at the VM again. */
+/* What came of it, once answered: NGX_DECLINED to look at the VM again. */
 ngx_int_t ngx_http_hatch_wake_result(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
 

@@ -179,8 +179,8 @@ ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body, const char *code,
 
 
 ngx_int_t
-ngx_http_hatch_add_header(ngx_http_request_t *r, const char *key,
-    u_char *value, size_t len)
+ngx_http_hatch_push_header(ngx_http_request_t *r, const char *key,
+    size_t key_len, u_char *value, size_t len)
 {
     ngx_table_elt_t  *h;
 
@@ -193,7 +193,7 @@ ngx_http_hatch_add_header(ngx_http_request_t *r, const char *key,
 #if (nginx_version >= 1023000)
     h->next = NULL;
 #endif
-    h->key.len = ngx_strlen(key);
+    h->key.len = key_len;
     h->key.data = (u_char *) key;
     h->value.len = len;
     h->value.data = value;

@@ -53,9 +53,12 @@ ngx_int_t ngx_http_hatch_read_only(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body,
     const char *code, u_char *text, size_t len);
 
-/* Adds a header; both strings must live as long as the request. */
-ngx_int_t ngx_http_hatch_add_header(ngx_http_request_t *r, const char *key,
-    u_char *value, size_t len);
+/* Adds a header: a literal, and a value that lives as long as the request. */
+#define ngx_http_hatch_add_header(r, key, value, len)                         \
+    ngx_http_hatch_push_header(r, key "", sizeof(key) - 1, value, len)
+
+ngx_int_t ngx_http_hatch_push_header(ngx_http_request_t *r, const char *key,
+    size_t key_len, u_char *value, size_t len);
 
 
 #endif /* _NGX_HTTP_HATCH_RESPONSE_H_INCLUDED_ */
