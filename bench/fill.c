@@ -290,8 +290,9 @@ visible(const char *dir, unsigned changes)
         return fail();
     }
 
-    for (i = 0; i < changes; i++) {
-        port = 10000 + i % 2;
+    /* the last time back to what it was */
+    for (i = 0; i <= changes; i++) {
+        port = i < changes ? 10000 + i % 2 : target.target_port;
 
         if (hatch_store_begin(store, &txn, &err) != 0
             || hatch_store_update(&txn, hatch_target_id(&target),
@@ -302,6 +303,10 @@ visible(const char *dir, unsigned changes)
         }
 
         committed = now_ns();
+
+        if (i == changes) {
+            break;
+        }
 
         while (__atomic_load_n(&v->port, __ATOMIC_ACQUIRE) != port) {
             /* void */

@@ -13,13 +13,15 @@
  *                      127.0.0.0/8
  *   interval=US        not as fast as possible: one request, then so long none
  *   scrape=PATH        and one more connection that asks for this all the time
+ *   patch=PATH         and eight more that change the port of this route
  *
  * Client and backend are one thread that polls: whoever sleeps in between
  * lets the server sleep, too, and then measures how fast the kernel wakes it.
  * What comes in one piece, as nearly all does, is read into one buffer for
  * all: ten thousand of them would cost this thread more than the server.
  * One line of JSON: requests, how long they took, new connections to the
- * backend, and whatever was not a 200 with a whole body.
+ * backend, connections that the server closed, and whatever was not a 200 with
+ * a whole body.
  */
 
 #define _GNU_SOURCE
@@ -49,7 +51,7 @@
 typedef struct {
     int       fd;
     int       backend;          /* 1: accepted from the server, 2: listens;
-                                 * 3: the client of scrape= */
+                                 * clients: 3 of scrape=, 4 of patch= */
     uint64_t  began;
     size_t    have;
     char     *part;             /* of an answer that came in pieces */
@@ -61,17 +63,18 @@ static struct {
     uint64_t     requests;
     double       seconds, warm, interval;
     unsigned     names;
-    const char  *path, *host, *scrape;
+    const char  *path, *host, *scrape, *patch;
 } options = { .connections = 64, .seconds = 3, .warm = 0.3, .path = "/",
               .host = "localhost" };
 
 static struct {
     int       epoll;
     int       measuring;
-    uint64_t  requests, errors, accepted, served, scrapes;
+    uint64_t  requests, errors, accepted, served, scrapes, patches, closed;
     uint64_t  buckets[LOAD_BUCKETS];
     char      request[LOAD_REQUEST];
     size_t    request_len, digits;
+    char      bad[4];           /* the last status that was not 200 */
     uint64_t  random;
     uint64_t  next;             /* with interval=: when to ask again */
 } load = { .random = 88172645463325252ull };
@@ -245,6 +248,7 @@ client_read(peer_t *peer)
 
     if (n <= 0) {
         /* "keepalive_requests" of the server, or it has died */
+        load.closed += (unsigned) load.measuring;
         (void) close(peer->fd);
         client_connect(peer);
         client_ask(peer);
@@ -263,6 +267,7 @@ client_read(peer_t *peer)
         client_count(now_ns() - peer->began);
 
         if (memcmp(text + 8, " 200", 4) != 0) {
+            memcpy(load.bad, text + 9, sizeof(load.bad) - 1);
             load.errors++;
         }
     }
@@ -315,6 +320,53 @@ scrape_read(peer_t *peer)
         load.scrapes += (unsigned) load.measuring;
         scrape_ask(peer);
     }
+}
+
+
+/* --- the clients of patch= --- */
+
+#define LOAD_PATCHERS  8
+
+
+static void
+patch_ask(peer_t *peer)
+{
+    char             request[LOAD_REQUEST];
+    int              len;
+
+    static unsigned  port;
+
+    len = snprintf(request, sizeof(request),
+                   "PATCH %s HTTP/1.1\r\nHost: localhost\r\n"
+                   "Content-Type: application/json\r\nContent-Length: 22\r\n"
+                   "\r\n{\"target_port\": %5u}", options.patch,
+                   10000 + port++ % 50000);
+    peer->have = 0;
+
+    if (send(peer->fd, request, (size_t) len, MSG_NOSIGNAL) != len) {
+        load.errors++;
+    }
+}
+
+
+static void
+patch_read(peer_t *peer)
+{
+    ssize_t  n;
+
+    n = recv(peer->fd, buffer, LOAD_BUFFER, MSG_DONTWAIT);
+
+    if (n == -1 && errno == EAGAIN) {
+        return;
+    }
+
+    /* answers are small: one comes in one piece */
+    if (n < 12 || memcmp(buffer + 8, " 200", 4) != 0) {
+        die("patch");
+    }
+
+    load.patches += (unsigned) load.measuring;
+    patch_ask(peer);
 }
 
 
@@ -400,6 +452,9 @@ turn(peer_t *only)
 
         } else if (peer->backend == 3) {
             scrape_read(peer);
+
+        } else if (peer->backend == 4) {
+            patch_read(peer);
 
         } else if (peer->backend) {
             backend_read(peer);
@@ -488,6 +543,7 @@ parse(int argc, char **argv)
         OPTION(path, value)
         OPTION(host, value)
         OPTION(scrape, value)
+        OPTION(patch, value)
 
 #undef OPTION
     }
@@ -544,6 +600,10 @@ main(int argc, char **argv)
         scrape_ask(client_new(3));
     }
 
+    for (i = 0; options.patch != NULL && i < LOAD_PATCHERS; i++) {
+        patch_ask(client_new(4));
+    }
+
     for (end = now_ns() + (uint64_t) (options.warm * 1e9); now_ns() < end; ) {
         turn(peer);
     }
@@ -561,14 +621,17 @@ main(int argc, char **argv)
     }
 
     printf("{\"requests\":%llu,\"seconds\":%.3f,\"errors\":%llu,"
-           "\"served\":%llu,\"accepted\":%llu,\"scrapes\":%llu,"
+           "\"served\":%llu,\"accepted\":%llu,\"closed\":%llu,"
+           "\"scrapes\":%llu,\"patches\":%llu,\"bad\":\"%.3s\","
            "\"p50\":%.1f,\"p99\":%.1f}\n",
            (unsigned long long) load.requests,
            (double) (now_ns() - began) / 1e9,
            (unsigned long long) load.errors,
            (unsigned long long) load.served,
            (unsigned long long) load.accepted,
-           (unsigned long long) load.scrapes, quantile(0.5),
+           (unsigned long long) load.closed,
+           (unsigned long long) load.scrapes,
+           (unsigned long long) load.patches, load.bad, quantile(0.5),
            quantile(0.99));
 
     return load.errors != 0;

@@ -205,7 +205,7 @@ ngx_hatch_store_cleanup(void *data)
     /* a task under way keeps it: the process is about to exit anyway */
 
     if (opened == NULL || --opened->refs > 0 || opened->busy
-        || opened->indexing)
+        || opened->indexing || opened->finish.posted)
     {
         return;
     }

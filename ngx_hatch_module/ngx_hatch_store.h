@@ -124,6 +124,8 @@ struct ngx_hatch_opened_s {
 
     ngx_queue_t             waiting;        /* of ngx_hatch_write_t */
     ngx_queue_t             running;        /* those of the task */
+    ngx_queue_t             finished;       /* to be told, one in a turn */
+    ngx_event_t             finish;
     ngx_thread_task_t      *task;
     ngx_hatch_zone_map_t   *zone;           /* for the task */
     unsigned                busy:1;         /* the task is under way */

@@ -33,6 +33,7 @@ static int ngx_hatch_write_run(ngx_hatch_opened_t *opened,
 static int ngx_hatch_write_create(ngx_hatch_opened_t *opened,
     hatch_store_txn_t *txn, ngx_hatch_write_t *write);
 static void ngx_hatch_write_completed(ngx_event_t *ev);
+static void ngx_hatch_write_finish(ngx_event_t *ev);
 
 
 /* The task's context: all else hangs off the store. */
@@ -69,6 +70,11 @@ ngx_hatch_store_write_init(ngx_hatch_opened_t *opened)
     opened->task = task;
     ngx_queue_init(&opened->waiting);
     ngx_queue_init(&opened->running);
+    ngx_queue_init(&opened->finished);
+
+    opened->finish.handler = ngx_hatch_write_finish;
+    opened->finish.data = opened;
+    opened->finish.log = ngx_cycle->log;
 
     return NGX_OK;
 }
@@ -285,9 +291,7 @@ ngx_hatch_write_completed(ngx_event_t *ev)
     ngx_hatch_write_ctx_t *ctx = ev->data;
 
     int                  rc;
-    ngx_queue_t         *q, finished;
     ngx_hatch_store_t   *hs;
-    ngx_hatch_write_t   *write;
     ngx_hatch_opened_t  *opened;
 
     opened = ctx->opened;
@@ -299,8 +303,6 @@ ngx_hatch_write_completed(ngx_event_t *ev)
         ngx_hatch_zone_unref(opened->zone);
         opened->zone = NULL;
     }
-
-    ngx_queue_init(&finished);
 
     if (ctx->remap) {
         rc = hatch_store_remap(opened->store, NULL);
@@ -322,7 +324,7 @@ ngx_hatch_write_completed(ngx_event_t *ev)
         ngx_queue_init(&opened->running);
 
     } else {
-        ngx_queue_add(&finished, &opened->running);
+        ngx_queue_add(&opened->finished, &opened->running);
         ngx_queue_init(&opened->running);
     }
 
@@ -332,11 +334,34 @@ ngx_hatch_write_completed(ngx_event_t *ev)
         ngx_hatch_write_start(opened, hs);
     }
 
-    while (!ngx_queue_empty(&finished)) {
-        q = ngx_queue_head(&finished);
-        ngx_queue_remove(q);
+    ngx_hatch_write_finish(&opened->finish);
+}
 
-        write = ngx_queue_data(q, ngx_hatch_write_t, queue);
-        write->done(write);
+
+/*
+ * Many that were in one commit would be answered, and soon ask again, all at
+ * once; who asks for something else meanwhile waits for all of them.
+ */
+
+static void
+ngx_hatch_write_finish(ngx_event_t *ev)
+{
+    ngx_hatch_opened_t *opened = ev->data;
+
+    ngx_queue_t        *q;
+    ngx_hatch_write_t  *write;
+
+    if (ngx_queue_empty(&opened->finished)) {
+        return;
     }
+
+    q = ngx_queue_head(&opened->finished);
+    ngx_queue_remove(q);
+
+    if (!ngx_queue_empty(&opened->finished) && !ev->posted) {
+        ngx_post_event(ev, &ngx_posted_next_events);
+    }
+
+    write = ngx_queue_data(q, ngx_hatch_write_t, queue);
+    write->done(write);
 }
