@@ -89,7 +89,8 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
-TOOLS       = zone-poke route-poke store-hold first-byte load fill domains relay
+TOOLS       = zone-poke route-poke store-hold first-byte load fill domains relay \
+              visible
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
@@ -109,6 +110,7 @@ $(BUILD)/unit/load: $(BUILD)/obj/bench/load.o
 $(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
 $(BUILD)/unit/domains: $(BUILD)/obj/bench/domains.o
 $(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
+$(BUILD)/unit/visible: $(BUILD)/obj/bench/visible.o
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)

@@ -6,8 +6,6 @@
  *   fill publish PATH SECONDS         changes states of what is there, in
  *                                     bursts of 1000 every 10 ms
  *   fill index DIR                    builds the index of the routes
- *   fill visible DIR CHANGES          changes routes; how long after its commit
- *                                     another process sees each
  *   fill agent SOCKET                 tells workers that each VM that they
  *                                     ask for is ready, as an agent would
  */
@@ -21,11 +19,9 @@
 
 #include <arpa/inet.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -179,149 +175,20 @@ publish(const char *path, double seconds)
 
 
 static int
-build_index(hatch_store_t *store)
-{
-    int  rc, more;
-
-    do {
-        rc = hatch_store_index_build(store, 10000, &more, &err);
-    } while (rc == 0 && more);
-
-    hatch_store_index_use(store);
-
-    return rc == 0 ? 0 : fail();
-}
-
-
-static int
 fill_index(const char *dir)
 {
+    int             more = 1;
     hatch_store_t  *store;
 
-    return hatch_store_open(&store, dir, 0, &err) != 0 ? fail()
-                                                       : build_index(store);
-}
-
-
-static uint64_t
-now_ns(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
-}
-
-
-/* What the one who changes and the one who looks share. */
-typedef struct {
-    unsigned  port;             /* the last change; 0: none yet */
-    uint64_t  seen;             /* when it was seen */
-    int       ready;
-} visible_t;
-
-
-/* Looks all the time, as a worker does for each request. */
-static void
-look(const char *dir, visible_t *v)
-{
-    unsigned         port = 0;
-    hatch_store_t   *store;
-    hatch_target_t   target;
-
-    if (hatch_store_open(&store, dir, 0, &err) != 0
-        || build_index(store) != 0)
-    {
-        _exit(1);
-    }
-
-    __atomic_store_n(&v->ready, 1, __ATOMIC_RELEASE);
-
-    for ( ;; ) {
-        if (hatch_store_lookup(store, "n0000000", 8, &target, &err) == 0
-            && target.target_port != port)
-        {
-            port = target.target_port;
-            __atomic_store_n(&v->seen, now_ns(), __ATOMIC_RELEASE);
-            __atomic_store_n(&v->port, port, __ATOMIC_RELEASE);
-        }
-    }
-}
-
-
-static int
-by_number(const void *a, const void *b)
-{
-    const double  *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
-
-static int
-visible(const char *dir, unsigned changes)
-{
-    pid_t               pid;
-    double             *late = calloc(changes, sizeof(*late));
-    unsigned            i, port;
-    uint64_t            committed;
-    visible_t          *v;
-    hatch_store_t      *store;
-    hatch_route_t       route;
-    hatch_target_t      target;
-    hatch_store_txn_t   txn;
-
-    v = mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pid = fork();
-
-    if (pid == 0) {
-        look(dir, v);
-    }
-
-    while (!__atomic_load_n(&v->ready, __ATOMIC_ACQUIRE)) {
-        (void) usleep(1000);
-    }
-
-    if (late == NULL || hatch_store_open(&store, dir, 0, &err) != 0
-        || hatch_store_lookup(store, "n0000000", 8, &target, &err) != 0)
-    {
+    if (hatch_store_open(&store, dir, 0, &err) != 0) {
         return fail();
     }
 
-    /* the last time back to what it was */
-    for (i = 0; i <= changes; i++) {
-        port = i < changes ? 10000 + i % 2 : target.target_port;
-
-        if (hatch_store_begin(store, &txn, &err) != 0
-            || hatch_store_update(&txn, hatch_target_id(&target),
-                                  (uint16_t) port, -1, 0, &route, &err) != 0
-            || hatch_store_commit(&txn, &err) != 0)
-        {
+    while (more) {
+        if (hatch_store_index_build(store, 10000, &more, &err) != 0) {
             return fail();
         }
-
-        committed = now_ns();
-
-        if (i == changes) {
-            break;
-        }
-
-        while (__atomic_load_n(&v->port, __ATOMIC_ACQUIRE) != port) {
-            /* void */
-        }
-
-        if (v->seen > committed) {
-            late[i] = (double) (v->seen - committed) / 1e6;
-        }
     }
-
-    (void) kill(pid, SIGKILL);
-    qsort(late, changes, sizeof(*late), by_number);
-    printf("{\"changes\":%u,\"p50_ms\":%.4f,\"p99_ms\":%.4f,"
-           "\"max_ms\":%.4f}\n", changes, late[changes / 2],
-           late[changes * 99 / 100], late[changes - 1]);
 
     return 0;
 }
@@ -410,15 +277,11 @@ main(int argc, char **argv)
         return fill_index(argv[2]);
     }
 
-    if (argc == 4 && strcmp(argv[1], "visible") == 0) {
-        return visible(argv[2], (unsigned) atoi(argv[3]));
-    }
-
     if (argc == 3 && strcmp(argv[1], "agent") == 0) {
         return agent(argv[2]);
     }
 
-    fprintf(stderr, "usage: fill zone|routes|index|publish|visible|agent ...\n");
+    fprintf(stderr, "usage: fill zone|routes|index|publish|agent ...\n");
 
     return 2;
 }

@@ -571,12 +571,53 @@ client_new(int kind)
 }
 
 
+/* Returns one of the clients that ask. */
+static peer_t *
+connect_all(void)
+{
+    unsigned   i;
+    peer_t    *peer = NULL;
+
+    for (i = 0; i < options.connections; i++) {
+        peer = client_new(0);
+        client_ask(peer);
+    }
+
+    if (options.scrape != NULL) {
+        scrape_ask(client_new(3));
+    }
+
+    for (i = 0; options.patch != NULL && i < LOAD_PATCHERS; i++) {
+        patch_ask(client_new(4));
+    }
+
+    return peer;
+}
+
+
+static void
+print(double seconds)
+{
+    printf("{\"requests\":%llu,\"seconds\":%.3f,\"errors\":%llu,"
+           "\"served\":%llu,\"accepted\":%llu,\"closed\":%llu,"
+           "\"scrapes\":%llu,\"patches\":%llu,\"bad\":\"%.3s\","
+           "\"p50\":%.1f,\"p99\":%.1f}\n",
+           (unsigned long long) load.requests, seconds,
+           (unsigned long long) load.errors,
+           (unsigned long long) load.served,
+           (unsigned long long) load.accepted,
+           (unsigned long long) load.closed,
+           (unsigned long long) load.scrapes,
+           (unsigned long long) load.patches, load.bad, quantile(0.5),
+           quantile(0.99));
+}
+
+
 int
 main(int argc, char **argv)
 {
-    unsigned   i;
+    peer_t    *peer;
     uint64_t   end, began;
-    peer_t    *peer = NULL;
 
     if (argc < 2) {
         fprintf(stderr, "usage: load PORT [OPTION=VALUE...]\n");
@@ -591,18 +632,7 @@ main(int argc, char **argv)
         (void) backend_listen();
     }
 
-    for (i = 0; i < options.connections; i++) {
-        peer = client_new(0);
-        client_ask(peer);
-    }
-
-    if (options.scrape != NULL) {
-        scrape_ask(client_new(3));
-    }
-
-    for (i = 0; options.patch != NULL && i < LOAD_PATCHERS; i++) {
-        patch_ask(client_new(4));
-    }
+    peer = connect_all();
 
     for (end = now_ns() + (uint64_t) (options.warm * 1e9); now_ns() < end; ) {
         turn(peer);
@@ -620,19 +650,7 @@ main(int argc, char **argv)
         turn(peer);
     }
 
-    printf("{\"requests\":%llu,\"seconds\":%.3f,\"errors\":%llu,"
-           "\"served\":%llu,\"accepted\":%llu,\"closed\":%llu,"
-           "\"scrapes\":%llu,\"patches\":%llu,\"bad\":\"%.3s\","
-           "\"p50\":%.1f,\"p99\":%.1f}\n",
-           (unsigned long long) load.requests,
-           (double) (now_ns() - began) / 1e9,
-           (unsigned long long) load.errors,
-           (unsigned long long) load.served,
-           (unsigned long long) load.accepted,
-           (unsigned long long) load.closed,
-           (unsigned long long) load.scrapes,
-           (unsigned long long) load.patches, load.bad, quantile(0.5),
-           quantile(0.99));
+    print((double) (now_ns() - began) / 1e9);
 
     return load.errors != 0;
 }

@@ -57,7 +57,7 @@ my $store = "$disk/change.routes";
 fill('index', $store);
 
 {
-    my $v = json_of(scalar qx($fill visible $store ${\ ($quick ? 300 : 2000)}));
+    my $v = json_of(scalar qx($build/unit/visible $store ${\ ($quick ? 300 : 2000)}));
     report(4, 'another process sees a change after its commit, p99, ms',
            $v->{p99_ms}, '<= 0.05', $v->{p99_ms} <= 0.05,
            "p50 $v->{p50_ms}, max $v->{max_ms}, $routes_most routes");
