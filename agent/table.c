@@ -449,6 +449,7 @@ table_begin(const char *id, int urgent, unsigned timeout, vm_t *vm,
 
         if (!e->busy) {
             e->busy = 1;
+            e->forced = 0;
             *vm = e->vm;
             vm->state = table_state(e);
             break;
@@ -489,6 +490,38 @@ table_doing(const char *id, hatch_state_t doing)
     }
 
     pthread_mutex_unlock(&table.lock);
+}
+
+
+void
+table_force(const char *id)
+{
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        e->forced = 1;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+int
+table_forced(const char *id)
+{
+    int       forced;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+    e = *table_find(id);
+    forced = e != NULL && e->forced;
+    pthread_mutex_unlock(&table.lock);
+
+    return forced;
 }
 
 

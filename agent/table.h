@@ -124,6 +124,12 @@ int table_change(const vm_t *vm, hatch_err_t *err);
  */
 int table_check_memory(const char *id, unsigned mem_mib, hatch_err_t *err);
 
+/* Somebody pulls the plug under the operation that is under way. */
+void table_force(const char *id);
+
+/* Did somebody?  Of the operation that is under way. */
+int table_forced(const char *id);
+
 /*
  * Begins an operation: waits (ms) for the one before, fills vm.
  * HATCH_ERR_NOT_FOUND, HATCH_ERR_TIMEOUT, or HATCH_ERR_BUSY: too many wait,

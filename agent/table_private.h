@@ -53,6 +53,7 @@ typedef struct entry_s {
     double           utilization;   /* percent */
 
     unsigned         busy:1;        /* an operation is under way */
+    unsigned         forced:1;      /* and somebody pulled the plug under it */
     unsigned         slotless:1;    /* the zone was full */
     unsigned         saving:1;      /* it can be cancelled */
     unsigned         answered:1;    /* the guest did, since its boot */

@@ -165,6 +165,7 @@ vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
     }
 
     vm_step_kill(config);
+    table_force(id);
 
     if (virt_lease(&lease, err) == 0) {
         domain = virDomainLookupByName(lease.conn, id);
@@ -196,10 +197,24 @@ vm_drop(vm_op_t *op)
 
 
 int
+vm_forced(const vm_op_t *op, int rc, hatch_err_t *err)
+{
+    if (rc != HATCH_ERR_LIBVIRT || !table_forced(op->vm.id)) {
+        return rc;
+    }
+
+    return hatch_err_set(err, HATCH_ERR_CONFLICT, "VM \"%s\" was stopped or "
+                         "deleted by force meanwhile", op->vm.id);
+}
+
+
+int
 vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err)
 {
     int          synced;
     hatch_err_t  why;
+
+    rc = vm_forced(op, rc, err);
 
     vm_step(op, "looking up the VM");
     synced = sync_vm(op->lease.conn, op->vm.id, &why);

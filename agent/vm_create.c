@@ -383,6 +383,7 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
     rc = vm_create_reserved(&op, request, &image, err);
 
     if (rc != 0) {
+        rc = vm_forced(&op, rc, err);
         (void) table_forget(op.vm.id);
         vm_drop(&op);
         return rc;

@@ -51,6 +51,12 @@ int vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
     int deletes, hatch_err_t *err);
 
 /*
+ * What an operation that went wrong has to say: if somebody pulled the plug
+ * under it, that, and not what libvirt made of it.  Before it is ended.
+ */
+int vm_forced(const vm_op_t *op, int rc, hatch_err_t *err);
+
+/*
  * Ends it: what libvirt says now is the state, whatever the operation hoped
  * for.  rc and err are the operation's own result; returns rc, or what went
  * wrong here.  Fills vm.

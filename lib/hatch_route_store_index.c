@@ -104,7 +104,8 @@ hatch_store_index_begin(hatch_store_t *store, uint64_t last)
     head = store->windex.head;
 
     if (head->held == 0
-        || (head->held == last && hatch_store_origin(store, &origin) == 0
+        || (head->held == last && head->built_len <= HATCH_LABEL_MAX
+            && hatch_store_origin(store, &origin) == 0
             && memcmp(&origin, &head->origin, sizeof(origin)) == 0))
     {
         return;
