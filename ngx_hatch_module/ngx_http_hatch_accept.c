@@ -67,13 +67,14 @@ static const struct {
 ngx_http_hatch_format_t
 ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, found;
     ngx_list_part_t          *part;
     ngx_table_elt_t          *h;
     ngx_http_hatch_accept_t   accept;
     ngx_http_hatch_format_t   best;
 
     ngx_memzero(&accept, sizeof(ngx_http_hatch_accept_t));
+    found = 0;
 
     /* nginx keeps headers_in.accept only in some builds, and only one */
 
@@ -83,13 +84,22 @@ ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (h[i].key.len == sizeof("accept") - 1
-                && ngx_memcmp(h[i].lowcase_key, "accept", h[i].key.len) == 0
-                && ngx_http_hatch_accept_list(&accept, &h[i].value) != NGX_OK)
+            if (h[i].key.len != sizeof("accept") - 1
+                || ngx_memcmp(h[i].lowcase_key, "accept", h[i].key.len) != 0)
             {
+                continue;
+            }
+
+            if (ngx_http_hatch_accept_list(&accept, &h[i].value) != NGX_OK) {
                 return otherwise;
             }
+
+            found = 1;
         }
+    }
+
+    if (!found) {
+        return otherwise;
     }
 
     /* of two that are as welcome, plain text, unless the other was named */

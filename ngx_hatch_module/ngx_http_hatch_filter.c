@@ -48,6 +48,14 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
     ngx_str_t              body;
     ngx_http_hatch_ctx_t  *ctx;
 
+    /* nearly all that is not ours, and our own answers */
+
+    if (r->err_status == 0 && !r->internal && !r->filter_finalize
+        && ngx_http_get_module_ctx(r, ngx_http_hatch_module) == NULL)
+    {
+        return ngx_http_next_header_filter(r);
+    }
+
     if (r == r->main && ngx_http_hatch_server_timing(r) != NGX_OK) {
         return NGX_ERROR;
     }

@@ -50,7 +50,7 @@ sub relayed {
 if (wanted(2)) {
     my @cases = ([1, 1], [1, 1000], [1, 100_000], [1, $routes_most],
                  [32, 100_000], [1000, 100_000], [$vms_most, 100_000]);
-    @cases = ([1, 1], [1, $routes_most], [1000, 100_000]) if $quick;
+    @cases = ([1, $routes_most], [1000, 100_000]) if $quick;
 
     for my $case (@cases) {
         my ($vms, $routes) = @$case;
@@ -58,10 +58,11 @@ if (wanted(2)) {
         my %both = (names => $routes, backend => $backend,
                     pid => $server->{worker});
         my %a = (%both, port => 8002);
-        # until each VM has its connections
-        my %b = (%both, port => 8003, warm => $vms > 1000 ? 2 : 0.3);
-        run(%b, pid => undef, seconds => 0.1,
-            warm => $vms > 1000 ? 6 : $vms > 32 ? 1.5 : 0.3);
+        # until each VM has its connections: they end with the backend, which
+        # is in the load generator
+        my %b = (%both, port => 8003,
+                 warm => $vms > 1000 ? 4 : $vms > 32 ? 2 : 0.3);
+        run(%b, seconds => 0.1);
 
         my $least = $vms >= 10_000 ? 0.90 : $vms >= 1000 ? 0.93 : 0.97;
         my $c = compare("proxy by static upstream, $routes routes, $vms VMs",

@@ -70,7 +70,7 @@ END
 
     # a client that goes on all the time, to whose connections nothing happens
     my $out = "$dir/uncut";
-    my $seconds = $quick ? 4 : 15;
+    my $seconds = $quick ? 3 : 15;
     my $client = spawn("$dir/logs/uncut.log", 'sh', '-c', "$limits exec "
         . "taskset -c $for_load $load 8003 names=1000 backend=$backend "
         . "interval=2000 seconds=$seconds > $out");
