@@ -27,6 +27,7 @@
 #include "hatch_guard.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <libxml/parser.h>
 #include <limits.h>
 #include <signal.h>
@@ -235,6 +236,10 @@ main(int argc, char **argv)
     if (rc == 0) {
         log_open((log_level_t) log_parse_level(config.log_level));
         main_block_signals(&set);
+
+        /* else each of many short threads leaves memory to an arena of its
+         * own: a third more with 10 000 VMs */
+        (void) mallopt(M_ARENA_MAX, 2);
         xmlInitParser();
 
         rc = config.check ? main_check(&config, &err)

@@ -295,6 +295,55 @@ sync_vm(virConnectPtr conn, const char *id, hatch_err_t *err)
 }
 
 
+/* --- waiting --- */
+
+static uint64_t
+sync_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+}
+
+
+/* Waits until `deadline` for something to do. */
+static void
+sync_wait(uint64_t deadline)
+{
+    struct timespec  ts;
+
+    ts.tv_sec = (time_t) (deadline / 1000);
+    ts.tv_nsec = (long) (deadline % 1000) * 1000000;
+
+    pthread_mutex_lock(&sync_.lock);
+
+    while (sync_.first == NULL && !sync_.lost && !sync_.stop
+           && pthread_cond_timedwait(&sync_.wake, &sync_.lock, &ts)
+              != ETIMEDOUT)
+    {
+        /* void */
+    }
+
+    pthread_mutex_unlock(&sync_.lock);
+}
+
+
+static int
+sync_flag(int *lost)
+{
+    int  stop;
+
+    pthread_mutex_lock(&sync_.lock);
+    *lost = sync_.lost;
+    stop = sync_.stop;
+    pthread_mutex_unlock(&sync_.lock);
+
+    return stop;
+}
+
+
 /* --- all VMs --- */
 
 /* Takes the first job off the queue; NULL if there is none. */
@@ -392,6 +441,9 @@ sync_jobs(virConnectPtr conn)
  */
 #define SYNC_THREADS  4
 
+/* How long a comparison that is in no hurry waits before each domain, ms. */
+#define SYNC_PACE     50
+
 typedef struct {
     virDomainPtr  *domains;
     int            n;
@@ -445,24 +497,18 @@ sync_listed_run(void *data)
 }
 
 
+/* The first comparison on a connection: the agent is not ready before. */
 static void
-sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
+sync_listed_fast(virConnectPtr conn, sync_list_t *list)
 {
-    int                  i, threads;
-    pthread_t            thread[SYNC_THREADS - 1];
-    cleanup_free char   *again = calloc((size_t) n + 1, 1);
-    sync_list_t          list = { domains, n, 0, again };
-
-    if (again == NULL) {
-        log_event(LOG_ERROR, "no memory to compare the domains");
-        return;
-    }
+    int        i, threads;
+    pthread_t  thread[SYNC_THREADS - 1];
 
     /* for a few, threads are not worth it */
-    for (threads = 0; threads < SYNC_THREADS - 1 && threads < n / 16;
+    for (threads = 0; threads < SYNC_THREADS - 1 && threads < list->n / 16;
          threads++)
     {
-        if (pthread_create(&thread[threads], NULL, sync_listed_run, &list)
+        if (pthread_create(&thread[threads], NULL, sync_listed_run, list)
             != 0)
         {
             break;
@@ -471,10 +517,57 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n)
 
     do {
         sync_jobs(conn);
-    } while (sync_listed_next(&list));
+    } while (sync_listed_next(list));
 
     for (i = 0; i < threads; i++) {
         (void) pthread_join(thread[i], NULL);
+    }
+}
+
+
+/*
+ * All later ones are for what libvirt may not have told, and nobody waits for
+ * them: twenty domains a second, lest ten thousand of them keep two
+ * processors busy for seconds and all news waiting.
+ */
+static void
+sync_listed_slowly(virConnectPtr conn, sync_list_t *list)
+{
+    int       lost;
+    uint64_t  next;
+
+    do {
+        next = sync_now() + SYNC_PACE;
+
+        do {
+            sync_jobs(conn);
+            sync_wait(next);
+
+            if (sync_flag(&lost) || lost) {
+                return;
+            }
+        } while (sync_now() < next);
+
+    } while (sync_listed_next(list));
+}
+
+
+static void
+sync_listed(virConnectPtr conn, virDomainPtr *domains, int n, int fast)
+{
+    int                  i;
+    cleanup_free char   *again = calloc((size_t) n + 1, 1);
+    sync_list_t          list = { domains, n, 0, again };
+
+    if (again == NULL) {
+        log_event(LOG_ERROR, "no memory to compare the domains");
+        return;
+    }
+
+    if (fast) {
+        sync_listed_fast(conn, &list);
+    } else {
+        sync_listed_slowly(conn, &list);
     }
 
     for (i = 0; i < n; i++) {
@@ -516,7 +609,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
 
 
 static int
-sync_all(virConnectPtr conn, hatch_err_t *err)
+sync_all(virConnectPtr conn, int fast, hatch_err_t *err)
 {
     int            i, n;
     virDomainPtr  *domains = NULL;
@@ -526,8 +619,16 @@ sync_all(virConnectPtr conn, hatch_err_t *err)
         return virt_error(err, "cannot list the domains");
     }
 
-    sync_listed(conn, domains, n);
-    sync_missing(conn, domains, n);
+    /* while the list is fresh; a VM that is not in it has to be asked for */
+    if (!fast) {
+        sync_missing(conn, domains, n);
+    }
+
+    sync_listed(conn, domains, n, fast);
+
+    if (fast) {
+        sync_missing(conn, domains, n);
+    }
 
     for (i = 0; i < n; i++) {
         (void) virDomainFree(domains[i]);
@@ -545,53 +646,6 @@ sync_all(virConnectPtr conn, hatch_err_t *err)
 
 /* --- the thread --- */
 
-static uint64_t
-sync_now(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
-
-
-/* Waits until `deadline` for something to do. */
-static void
-sync_wait(uint64_t deadline)
-{
-    struct timespec  ts;
-
-    ts.tv_sec = (time_t) (deadline / 1000);
-    ts.tv_nsec = (long) (deadline % 1000) * 1000000;
-
-    pthread_mutex_lock(&sync_.lock);
-
-    while (sync_.first == NULL && !sync_.lost && !sync_.stop
-           && pthread_cond_timedwait(&sync_.wake, &sync_.lock, &ts)
-              != ETIMEDOUT)
-    {
-        /* void */
-    }
-
-    pthread_mutex_unlock(&sync_.lock);
-}
-
-
-static int
-sync_flag(int *lost)
-{
-    int  stop;
-
-    pthread_mutex_lock(&sync_.lock);
-    *lost = sync_.lost;
-    stop = sync_.stop;
-    pthread_mutex_unlock(&sync_.lock);
-
-    return stop;
-}
-
-
 static int
 sync_connect(void)
 {
@@ -607,7 +661,7 @@ sync_connect(void)
 
     if (rc == 0) {
         conn = virt_get(&err);
-        rc = conn != NULL ? sync_all(conn, &err) : HATCH_ERR_UNAVAILABLE;
+        rc = conn != NULL ? sync_all(conn, 1, &err) : HATCH_ERR_UNAVAILABLE;
     }
 
     if (rc != 0) {
@@ -650,7 +704,7 @@ sync_serve(void)
         sync_jobs(conn);
 
         if (sync_now() >= next) {
-            if (sync_all(conn, &err) != 0) {
+            if (sync_all(conn, 0, &err) != 0) {
                 log_event(LOG_WARN, "%s", err.text);
             }
 

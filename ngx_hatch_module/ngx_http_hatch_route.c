@@ -396,7 +396,7 @@ ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 
 /*
  * "address:port" of IPv4, for each request: ngx_snprintf() takes long.  The
- * texts of 0 to 255 are made once.
+ * texts of 0 to 255 are made once, that of the port when it changes.
  */
 
 static u_char *
@@ -405,12 +405,20 @@ ngx_http_hatch_route_ntop(u_char *p, u_char *address, ngx_uint_t port)
     u_char      *text;
     ngx_uint_t   i;
 
-    static u_char  texts[256][4];           /* three digits, and how many */
+    static u_char      texts[256][4];       /* three digits, and how many */
+    static u_char      last[8];             /* of the port asked for last */
+    static size_t      last_len;
+    static ngx_uint_t  last_port;
 
     if (texts[0][3] == 0) {
         for (i = 0; i < 256; i++) {
             texts[i][3] = ngx_sprintf(texts[i], "%ui", i) - texts[i];
         }
+    }
+
+    if (port != last_port) {
+        last_port = port;
+        last_len = ngx_sprintf(last, "%ui", port) - last;
     }
 
     for (i = 0; i < 4; i++) {
@@ -421,21 +429,9 @@ ngx_http_hatch_route_ntop(u_char *p, u_char *address, ngx_uint_t port)
     }
 
     p[-1] = ':';
+    ngx_memcpy(p, last, sizeof(last));
 
-    if (port < 1000) {
-        return ngx_sprintf(p, "%ui", port);
-    }
-
-    text = texts[port / 1000];
-    ngx_memcpy(p, text, 4);
-    p += text[3];
-
-    port %= 1000;
-    *p++ = (u_char) ('0' + port / 100);
-    *p++ = (u_char) ('0' + port / 10 % 10);
-    *p++ = (u_char) ('0' + port % 10);
-
-    return p;
+    return p + last_len;
 }
 
 

@@ -105,7 +105,7 @@ backend b
     http-reuse always
     http-request set-dst req.hdr(host),lower,map_str($dir/haproxy.map)
     http-request set-dst-port int($backend)
-    server s 0.0.0.0:0 pool-max-conn -1 pool-purge-delay 60s
+    server s 0.0.0.0:0 pool-max-conn -1 pool-low-conn 8000 pool-purge-delay 60s
 END
     my $pid = spawn("$dir/logs/haproxy.log", 'sh', '-c', "$limits exec "
                     . "haproxy -db -f $dir/haproxy.cfg");
