@@ -83,7 +83,7 @@ static const struct config_key {
     INTEGER(max_snapshots_per_vm, 0, 10000, "10"),
     INTEGER(host_memory_reserve_mib, 0, 1 << 24, "256"),
 
-    DURATION(stats_interval, "10s"),
+    DURATION(stats_interval, "15s"),
     DURATION(idle_timeout, "10m"),
     DURATION(save_after, "30m")
 

@@ -442,7 +442,7 @@ sync_jobs(virConnectPtr conn)
 #define SYNC_THREADS  4
 
 /* How long a comparison that is in no hurry waits before each domain, ms. */
-#define SYNC_PACE     50
+#define SYNC_PACE     100
 
 typedef struct {
     virDomainPtr  *domains;
@@ -527,7 +527,7 @@ sync_listed_fast(virConnectPtr conn, sync_list_t *list)
 
 /*
  * All later ones are for what libvirt may not have told, and nobody waits for
- * them: twenty domains a second, lest ten thousand of them keep two
+ * them: ten domains a second, lest ten thousand of them keep two
  * processors busy for seconds and all news waiting.
  */
 static void

@@ -196,10 +196,10 @@ table_max(uint64_t a, uint64_t b)
 static int
 table_last_use(entry_t *e, uint64_t *last, uint64_t *pass)
 {
-    hatch_zone_vm_t  vm;
+    uint64_t  since;
 
     if (e->slotless
-        || hatch_zone_read(&table.writer.zone, e->slot, &vm) != 0
+        || (since = hatch_zone_state_since(&table.writer, e->slot)) == 0
         || activity_last(e->slot, e->generation, last, pass) != 0)
     {
         return -1;
@@ -207,7 +207,7 @@ table_last_use(entry_t *e, uint64_t *last, uint64_t *pass)
 
     /* a new activity file has forgotten what the one before knew */
     e->requested = table_max(e->requested, *last);
-    *last = table_max(e->requested, table_max(e->used, vm.state_since));
+    *last = table_max(e->requested, table_max(e->used, since));
 
     return 0;
 }

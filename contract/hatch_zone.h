@@ -291,6 +291,10 @@ int64_t hatch_zone_put(hatch_zone_writer_t *writer, hatch_zone_vm_t *vm,
 void hatch_zone_set_state(hatch_zone_writer_t *writer, uint32_t slot,
     hatch_state_t state, uint64_t now);
 
+/* Since when the VM in a slot has its state; 0: there is none. */
+uint64_t hatch_zone_state_since(const hatch_zone_writer_t *writer,
+    uint32_t slot);
+
 /* Frees the slot of a VM.  0 or HATCH_ERR_NOT_FOUND. */
 int hatch_zone_drop(hatch_zone_writer_t *writer, const char *id);
 

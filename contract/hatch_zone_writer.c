@@ -355,6 +355,22 @@ hatch_zone_set_state(hatch_zone_writer_t *writer, uint32_t n,
 }
 
 
+uint64_t
+hatch_zone_state_since(const hatch_zone_writer_t *writer, uint32_t slot)
+{
+    const hatch_zone_slot_t  *s;
+
+    if (hatch_zone_state(&writer->zone, slot) == HATCH_STATE_NONE) {
+        return 0;
+    }
+
+    /* its only writer needs no latch */
+    s = &writer->zone.slots[slot];
+
+    return s->vm[s->seq & 1].state_since;
+}
+
+
 int
 hatch_zone_drop(hatch_zone_writer_t *writer, const char *id)
 {
