@@ -339,7 +339,9 @@ vm_create_reserved(vm_op_t *op, const vm_request_t *request,
                            "is the state directory writable?");
     }
 
+    /* before it is undone: the table has forgotten the VM then */
     if (rc != 0) {
+        rc = vm_forced(op, rc, err);
         vm_unbuild(op);
     }
 
@@ -383,7 +385,6 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
     rc = vm_create_reserved(&op, request, &image, err);
 
     if (rc != 0) {
-        rc = vm_forced(&op, rc, err);
         (void) table_forget(op.vm.id);
         vm_drop(&op);
         return rc;
