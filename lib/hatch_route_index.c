@@ -27,7 +27,6 @@ hatch_index_layout_word(void)
     const uint32_t  numbers[] = {
         sizeof(hatch_index_head_t),
         offsetof(hatch_index_head_t, txn),
-        offsetof(hatch_index_head_t, outside),
         offsetof(hatch_index_head_t, built),
         offsetof(hatch_index_head_t, origin),
         sizeof(hatch_index_cell_t),
@@ -175,8 +174,7 @@ hatch_index_find(const hatch_index_t *index, const char *label, size_t len,
                          sizeof(uint64_t));
 
         if (cell.len == 0) {
-            return __atomic_load_n(&index->head->outside, __ATOMIC_RELAXED)
-                   == 0 ? HATCH_ERR_NOT_FOUND : HATCH_ERR_UNAVAILABLE;
+            break;
         }
 
         if (cell.hash != hash || cell.len != len) {
@@ -202,7 +200,7 @@ hatch_index_find(const hatch_index_t *index, const char *label, size_t len,
         }
     }
 
-    return HATCH_ERR_UNAVAILABLE;
+    return -1;
 }
 
 
@@ -257,8 +255,6 @@ hatch_index_insert(hatch_index_t *index, const hatch_route_t *route)
             }
         }
     }
-
-    (void) __atomic_fetch_add(&index->head->outside, 1, __ATOMIC_RELAXED);
 
     return 0;
 }
@@ -323,8 +319,6 @@ hatch_index_remove(hatch_index_t *index, const char *label)
             return;
         }
     }
-
-    (void) __atomic_fetch_sub(&index->head->outside, 1, __ATOMIC_RELAXED);
 }
 
 

@@ -32,7 +32,7 @@
 
 
 #define HATCH_INDEX_MAGIC    0x5845444e49435448ull   /* "HTCINDEX" */
-#define HATCH_INDEX_VERSION  1
+#define HATCH_INDEX_VERSION  2
 
 /* Longer labels are looked up in the store. */
 #define HATCH_INDEX_LABEL    30
@@ -40,7 +40,7 @@
 #define HATCH_INDEX_CELLS_MIN  1024
 #define HATCH_INDEX_CELLS_MAX  (1u << 26)
 
-/* So far from its place a cell is looked for; a route with none is outside. */
+/* So far from its place a cell is looked for; a route may have none. */
 #define HATCH_INDEX_PROBES   128
 
 
@@ -72,9 +72,7 @@ typedef struct {
 
     /* readers, too: atomic */
     uint64_t              txn;      /* 0: complete no more, or not yet */
-    uint64_t              outside;  /* routes without a cell: if there are
-                                     * any, a miss means nothing */
-    uint64_t              reserved;
+    uint64_t              reserved[2];
 
     /* writers only */
     uint64_t              held;     /* as txn, also of a part */
@@ -117,8 +115,9 @@ hatch_index_txn(const hatch_index_t *index)
 
 
 /*
- * 0, HATCH_ERR_NOT_FOUND, or HATCH_ERR_UNAVAILABLE: only the store knows.  For
- * labels of at most HATCH_INDEX_LABEL bytes.
+ * 0, or -1: only the store knows.  Some routes have no cell, and whoever cuts
+ * the file short leaves zeroes in its last page, which look like free cells.
+ * For labels of at most HATCH_INDEX_LABEL bytes.
  */
 int hatch_index_find(const hatch_index_t *index, const char *label, size_t len,
     hatch_target_t *target);

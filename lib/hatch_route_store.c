@@ -514,13 +514,8 @@ hatch_store_lookup(hatch_store_t *store, const char *subdomain, size_t len,
 
     store->index_wanted = 0;
 
-    if (rc == 0) {
-        return 0;
-    }
-
-    return rc == HATCH_ERR_NOT_FOUND
-           ? hatch_store_error(store, MDB_NOTFOUND, "cannot read", err)
-           : hatch_store_search(store, subdomain, len, target, err);
+    return rc == 0 ? 0
+                   : hatch_store_search(store, subdomain, len, target, err);
 }
 
 

@@ -533,6 +533,40 @@ test_put_back(void)
 }
 
 
+/*
+ * Cut in the middle of a page, the rest of which then reads as zeroes, with no
+ * fault that would tell: no name in there may be lost.
+ */
+static void
+test_cut(void)
+{
+    char           name[32];
+    unsigned       n, wrong = 0;
+    hatch_route_t  routes[100];
+
+    for (n = 0; n < 100; n++) {
+        (void) snprintf(name, sizeof(name), "cut%u", n);
+        routes[n] = make_route(name, n);
+        wrong += create(&routes[n]) != 0;
+    }
+
+    /* one cell is left of all those that the first page of cells has */
+    ok(build(1000) > 0, "the index is whole");
+    is_int(truncate("index", 4096 + 64), 0, "and is cut");
+
+    /* one name only for each time that the file is cut */
+    for (n = 0; n < 100; n++) {
+        wrong += !right(routes[n].subdomain, &routes[n]);
+        (void) unlink("index");
+        wrong += build(1000) == 0;
+        wrong += truncate("index", 4096 + 64) != 0;
+    }
+
+    is_int(wrong, 0, "each of 100 names is found");
+    ok(build(1000) > 0, "it can be built again");
+}
+
+
 /* Somebody removes it, cuts it, or fills it with something else. */
 static void
 test_damage(void)
@@ -637,6 +671,7 @@ main(void)
     test_kill();
     test_hammer();
     test_put_back();
+    test_cut();
     test_damage();
     test_no_room();
     hatch_store_close(store);
