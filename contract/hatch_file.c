@@ -317,9 +317,15 @@ hatch_file_close(hatch_file_t *file)
 int
 hatch_file_replaced(const hatch_file_t *file, const char *path)
 {
-    struct stat  st;
+    struct stat               st;
+    const hatch_file_head_t  *head = file->base;
 
-    return stat(path, &st) == -1
+    /*
+     * With zeroes over it (hatch_guard.h) it holds the file no more, whose
+     * inode number may be that of another one by now.
+     */
+    return __atomic_load_n(&head->magic, __ATOMIC_RELAXED) == 0
+           || stat(path, &st) == -1
            || st.st_dev != file->dev
            || st.st_ino != file->ino
            || (uint64_t) st.st_size < file->size;

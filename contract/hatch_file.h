@@ -81,7 +81,7 @@ int hatch_file_lock(hatch_file_t *file, const hatch_file_kind_t *kind,
 void hatch_file_close(hatch_file_t *file);
 
 /* 1 if path now names another file than the mapped one, or none, or if the
- * mapped one has changed its size. */
+ * mapped one is no more what it was: cut short, or (hatch_guard.h) zeroes. */
 int hatch_file_replaced(const hatch_file_t *file, const char *path);
 
 /* 1 while the mapping still begins as it should (see hatch_guard.h). */
