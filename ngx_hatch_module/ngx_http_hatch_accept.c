@@ -73,7 +73,6 @@ ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
     ngx_http_hatch_accept_t   accept;
     ngx_http_hatch_format_t   best;
 
-    ngx_memzero(&accept, sizeof(ngx_http_hatch_accept_t));
     found = 0;
 
     /* nginx keeps headers_in.accept only in some builds, and only one */
@@ -90,11 +89,14 @@ ngx_http_hatch_accept(ngx_http_request_t *r, ngx_http_hatch_format_t otherwise)
                 continue;
             }
 
+            if (!found) {
+                ngx_memzero(&accept, sizeof(ngx_http_hatch_accept_t));
+                found = 1;
+            }
+
             if (ngx_http_hatch_accept_list(&accept, &h[i].value) != NGX_OK) {
                 return otherwise;
             }
-
-            found = 1;
         }
     }
 

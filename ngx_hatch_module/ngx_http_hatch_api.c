@@ -38,10 +38,6 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
 {
     ngx_int_t  rc;
 
-    if (!ngx_http_hatch_loc_conf(r)->api || r != r->main) {
-        return NGX_DECLINED;
-    }
-
     rc = ngx_http_hatch_api_dispatch(r);
 
     /* DONE: the answer comes later, from the body handler or a write */

@@ -69,7 +69,6 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
 {
     uint64_t                     routes;
     ngx_int_t                    rc;
-    ngx_str_t                    body;
     hatch_err_t                  err;
     ngx_str_t                   *text;
     hatch_zone_t                *zone;
@@ -103,17 +102,7 @@ ngx_http_hatch_healthz_handler(ngx_http_request_t *r)
     text = ngx_http_hatch_healthz_text(format, hatch_zone_vm_count(zone),
                                        routes);
 
-    /* a copy: the next request may change it before this one is sent */
-
-    body.len = text->len;
-    body.data = ngx_pnalloc(r->pool, text->len);
-    if (body.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_memcpy(body.data, text->data, text->len);
-
-    return ngx_http_hatch_send(r, NGX_HTTP_OK, format, &body);
+    return ngx_http_hatch_send_copy(r, NGX_HTTP_OK, format, text);
 }
 
 

@@ -11,6 +11,7 @@
 
 static ngx_int_t ngx_http_hatch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_hatch_precontent_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_add_handler(ngx_conf_t *cf,
     ngx_http_phases phase, ngx_http_handler_pt handler);
 static char *ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf);
@@ -311,17 +312,9 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    if ((hmcf->use & NGX_HTTP_HATCH_USE_ROUTE)
+    if ((hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API))
         && ngx_http_hatch_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                      ngx_http_hatch_route_handler)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if ((hmcf->use & NGX_HTTP_HATCH_USE_API)
-        && ngx_http_hatch_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                      ngx_http_hatch_api_handler)
+                                      ngx_http_hatch_precontent_handler)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -334,6 +327,27 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
     }
 
     return NGX_OK;
+}
+
+
+/* One for both: each request of the server calls it. */
+
+static ngx_int_t
+ngx_http_hatch_precontent_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_hatch_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_hatch_loc_conf(r);
+
+    if (hlcf->api && r == r->main) {
+        rc = ngx_http_hatch_api_handler(r);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    return hlcf->route ? ngx_http_hatch_route_handler(r) : NGX_DECLINED;
 }
 
 

@@ -163,7 +163,7 @@ ngx_int_t ngx_http_hatch_wake_allowed(ngx_http_request_t *r,
 ngx_int_t ngx_http_hatch_route_refuse(ngx_http_request_t *r,
     ngx_int_t status, const char *code, const char *text);
 
-/* PRECONTENT phase: "hatch_api" and "hatch_route". */
+/* PRECONTENT phase, where there is a "hatch_api" or a "hatch_route". */
 ngx_int_t ngx_http_hatch_api_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_route_handler(ngx_http_request_t *r);
 

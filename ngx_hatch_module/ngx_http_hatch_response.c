@@ -5,6 +5,10 @@
 #define NGX_HTTP_HATCH_TEXT_LEN  512
 
 
+static ngx_int_t ngx_http_hatch_send_buf(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_http_hatch_format_t format, ngx_buf_t *b);
+
+
 ngx_int_t
 ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body)
@@ -17,11 +21,49 @@ ngx_int_t
 ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format, ngx_str_t *body)
 {
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
+    ngx_buf_t  *b;
 
-    r->headers_out.content_length_n = body->len;
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->pos = body->data;
+    b->last = body->data + body->len;
+
+    return ngx_http_hatch_send_buf(r, status, format, b);
+}
+
+
+ngx_int_t
+ngx_http_hatch_send_copy(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format, ngx_str_t *body)
+{
+    ngx_buf_t  *b;
+
+    /* the text behind its buffer, in one piece */
+
+    b = ngx_palloc(r->pool, sizeof(ngx_buf_t) + body->len);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memzero(b, sizeof(ngx_buf_t));
+    b->pos = (u_char *) (b + 1);
+    b->last = ngx_cpymem(b->pos, body->data, body->len);
+
+    return ngx_http_hatch_send_buf(r, status, format, b);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_send_buf(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format, ngx_buf_t *b)
+{
+    ngx_int_t    rc;
+    ngx_chain_t  out;
+
+    r->headers_out.content_length_n = b->last - b->pos;
 
     if (ngx_http_hatch_set_headers(r, status, format) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -33,13 +75,6 @@ ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
         return rc;
     }
 
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    b->pos = body->data;
-    b->last = body->data + body->len;
     b->memory = 1;
     b->last_buf = (r == r->main) ? 1 : 0;
     b->last_in_chain = 1;
@@ -61,14 +96,6 @@ ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
     return ngx_http_hatch_add_header(r, "Cache-Control",
                                      (u_char *) "no-store",
                                      sizeof("no-store") - 1);
-}
-
-
-ngx_int_t
-ngx_http_hatch_vary(ngx_http_request_t *r)
-{
-    return ngx_http_hatch_add_header(r, "Vary", (u_char *) "Accept",
-                                     sizeof("Accept") - 1);
 }
 
 

@@ -21,12 +21,13 @@ ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format, ngx_str_t *body);
 
+/* The same with a text that may change before the client has read it. */
+ngx_int_t ngx_http_hatch_send_copy(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_hatch_format_t format, ngx_str_t *body);
+
 /* What all answers have: the status, the type, and Cache-Control. */
 ngx_int_t ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format);
-
-/* The answer depends on Accept. */
-ngx_int_t ngx_http_hatch_vary(ngx_http_request_t *r);
 
 /*
  * Sends {"error":text,"code":code}; the text is escaped here.  A 503 and a
@@ -56,6 +57,11 @@ ngx_int_t ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body,
 /* Adds a header: a literal, and a value that lives as long as the request. */
 #define ngx_http_hatch_add_header(r, key, value, len)                         \
     ngx_http_hatch_push_header(r, key "", sizeof(key) - 1, value, len)
+
+/* The answer depends on Accept. */
+#define ngx_http_hatch_vary(r)                                                \
+    ngx_http_hatch_add_header(r, "Vary", (u_char *) "Accept",                 \
+                              sizeof("Accept") - 1)
 
 ngx_int_t ngx_http_hatch_push_header(ngx_http_request_t *r, const char *key,
     size_t key_len, u_char *value, size_t len);

@@ -17,7 +17,6 @@
 #define NGX_HTTP_HATCH_TRIES  8
 
 
-static ngx_int_t ngx_http_hatch_route_run(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_route_label(ngx_http_request_t *r,
     ngx_str_t *label);
 static ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
@@ -39,14 +38,6 @@ static void ngx_http_hatch_ctx_cleanup(void *data);
 
 ngx_int_t
 ngx_http_hatch_route_handler(ngx_http_request_t *r)
-{
-    return ngx_http_hatch_loc_conf(r)->route ? ngx_http_hatch_route_run(r)
-                                             : NGX_DECLINED;
-}
-
-
-static ngx_int_t
-ngx_http_hatch_route_run(ngx_http_request_t *r)
 {
     ngx_int_t              rc;
     ngx_str_t              label;
