@@ -135,11 +135,12 @@ sub libvirt_states {
     for my $id (grep /^vm_/,
                 split ' ', Test::Hatch::virsh('list --all --name'))
     {
-        my $state = Test::Hatch::virsh("domstate $id");
-        $state =~ s/\s+$//;
-        $states{$id} = $state eq 'shut off'
-            ? (Test::Hatch::virsh("dominfo $id") =~ /^Managed save:\s*yes/m
-               ? 'snapshotted' : 'stopped') : $state;
+        my ($state, $reason) = Test::Hatch::virsh("domstate $id --reason")
+                               =~ /^(.*?)(?: \((.*)\))?\s*$/;
+        $states{$id} = $state ne 'shut off' ? $state
+            : Test::Hatch::virsh("dominfo $id") =~ /^Managed save:\s*yes/m
+            ? 'snapshotted'
+            : $reason =~ /^(?:failed|crashed)$/ ? 'error' : 'stopped';
     }
     return \%states;
 }
