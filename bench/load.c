@@ -11,6 +11,8 @@
  *   host=NAME          or this one
  *   backend=PORT       serve what the server proxies to, on all addresses of
  *                      127.0.0.0/8
+ *   hold=PATH          after warming up says "holding", and asks nothing until
+ *                      PATH is there
  *   interval=US        not as fast as possible: one request, then so long none
  *   scrape=PATH        and one more connection that asks for this all the time
  *   patch=PATH         and eight more that change the port of this route
@@ -53,6 +55,7 @@ typedef struct {
     int       backend;          /* 1: accepted from the server, 2: listens;
                                  * clients: 3 of scrape=, 4 of patch= */
     uint64_t  began;
+    int       asks;             /* its answer is not there yet */
     size_t    have;
     char     *part;             /* of an answer that came in pieces */
 } peer_t;
@@ -63,13 +66,14 @@ static struct {
     uint64_t     requests;
     double       seconds, warm, interval;
     unsigned     names;
-    const char  *path, *host, *scrape, *patch;
+    const char  *path, *host, *scrape, *patch, *hold;
 } options = { .connections = 64, .seconds = 3, .warm = 0.3, .path = "/",
               .host = "localhost" };
 
 static struct {
     int       epoll;
-    int       measuring;
+    int       measuring, holding;
+    peer_t  **clients;          /* those of connections= */
     uint64_t  requests, errors, accepted, served, scrapes, patches, closed;
     uint64_t  buckets[LOAD_BUCKETS];
     char      request[LOAD_REQUEST];
@@ -177,6 +181,7 @@ client_ask(peer_t *peer)
     }
 
     peer->have = 0;
+    peer->asks = 1;
     peer->began = now_ns();
 
     if (send(peer->fd, load.request, load.request_len, MSG_NOSIGNAL)
@@ -270,6 +275,12 @@ client_read(peer_t *peer)
             memcpy(load.bad, text + 9, sizeof(load.bad) - 1);
             load.errors++;
         }
+    }
+
+    peer->asks = 0;
+
+    if (load.holding) {
+        return;
     }
 
     if (options.interval == 0) {
@@ -471,6 +482,35 @@ turn(peer_t *only)
 }
 
 
+/* Lets all answers come, and waits for whoever measures. */
+static void
+hold(void)
+{
+    unsigned  i;
+
+    load.holding = 1;
+
+    for (i = 0; i < options.connections; i++) {
+        while (load.clients[i]->asks) {
+            turn(NULL);
+        }
+    }
+
+    printf("holding\n");
+    (void) fflush(stdout);
+
+    while (access(options.hold, F_OK) == -1) {
+        turn(NULL);
+    }
+
+    load.holding = 0;
+
+    for (i = 0; i < options.connections; i++) {
+        client_ask(load.clients[i]);
+    }
+}
+
+
 static void
 make_request(void)
 {
@@ -544,6 +584,7 @@ parse(int argc, char **argv)
         OPTION(host, value)
         OPTION(scrape, value)
         OPTION(patch, value)
+        OPTION(hold, value)
 
 #undef OPTION
     }
@@ -578,8 +619,15 @@ connect_all(void)
     unsigned   i;
     peer_t    *peer = NULL;
 
+    load.clients = calloc(options.connections, sizeof(peer_t *));
+
+    if (load.clients == NULL) {
+        die("calloc");
+    }
+
     for (i = 0; i < options.connections; i++) {
         peer = client_new(0);
+        load.clients[i] = peer;
         client_ask(peer);
     }
 
@@ -636,6 +684,10 @@ main(int argc, char **argv)
 
     for (end = now_ns() + (uint64_t) (options.warm * 1e9); now_ns() < end; ) {
         turn(peer);
+    }
+
+    if (options.hold != NULL) {
+        hold();
     }
 
     load.errors = 0;

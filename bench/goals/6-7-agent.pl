@@ -79,8 +79,7 @@ if (wanted(6)) {
 }
 
 # first the agent: else it would see 10 000 domains go
-kill_pid('KILL', $agent);
-reap($agent);
+stop_agent('KILL');
 close $to;
 waitpid $hold, 0;
 
