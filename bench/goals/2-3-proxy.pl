@@ -73,7 +73,7 @@ if (wanted(2)) {
                $c->{accepted} <= 0.02) if defined $c->{accepted};
 
         if ($vms >= 1000) {
-            my @bare = map [relayed(1), relayed($vms)], 1 .. ($quick ? 1 : 3);
+            my @bare = map [relayed(1), relayed($vms)], 1 .. ($quick ? 2 : 7);
             my $more = median(map $_->[1] - $_->[0], @bare);
             my $static = 1e6 / ($c->{a} // median(map $_->{a}, @{ $c->{all} }));
             report(2, "what $vms guests instead of one cost a bare relay, us",

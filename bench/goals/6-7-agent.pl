@@ -54,7 +54,7 @@ if (wanted(7)) {
     # what a start leaves to do
     sleep 3;
     my ($used, $since) = ($cpu->(), time);
-    sleep($quick ? 10 : 60);
+    sleep($quick ? 5 : 60);
     my $share = 100 * ($cpu->() - $used) / (time - $since);
     report(7, 'when nothing happens, % of a processor',
            sprintf('%.2f', $share), '<= 1', $share <= 1);

@@ -1,0 +1,77 @@
+/* The load generator: what its two halves share. */
+
+#ifndef HATCH_BENCH_LOAD_H_INCLUDED
+#define HATCH_BENCH_LOAD_H_INCLUDED
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+#define LOAD_REQUEST  512
+
+/* Latencies: 32 buckets for each power of two of nanoseconds. */
+#define LOAD_BUCKETS  (40 * 32)
+
+
+typedef struct peer_s  peer_t;
+
+/* What is asked, over connections of its own. */
+typedef struct {
+    unsigned     port;
+    const char  *path;
+
+    peer_t     **clients;
+    unsigned     connections;
+    int          asking;        /* who has its answer asks again */
+    char         request[LOAD_REQUEST];
+    size_t       request_len;
+    size_t       digits;        /* where the number of the name is; 0: none */
+
+    /* while load.measuring */
+    uint64_t     requests, errors, closed, accepted;
+    uint64_t     buckets[LOAD_BUCKETS];
+    char         bad[4];        /* the last status that was not 200 */
+} target_t;
+
+
+typedef struct {
+    unsigned     backend;       /* port; 0: there is none */
+    unsigned     names;
+    double       interval;      /* us */
+    const char  *host, *scrape, *patch;
+} load_options_t;
+
+
+extern load_options_t  options;
+
+extern struct load_s {
+    int        measuring;
+    target_t  *target;          /* that is asked, the only one */
+    uint64_t   scrapes, patches;
+} load;
+
+
+uint64_t load_now(void);
+
+/* Makes the poll, the backend, and the clients of scrape= and patch=. */
+void load_init(void);
+
+/* Connects; nothing is asked yet.  `named`: the Host is as options say. */
+void target_init(target_t *target, int named);
+
+/* Begins to ask, as fast as answers come or with options.interval. */
+void target_begin(target_t *target);
+
+/* Asks no more, and waits until all answers have come. */
+void target_end(target_t *target);
+
+/* Forgets what was counted. */
+void target_reset(target_t *target);
+
+/* The latency that so much of all requests kept below, us. */
+double target_quantile(const target_t *target, double part);
+
+/* Whatever there is to do now. */
+void load_turn(void);
+
+#endif /* HATCH_BENCH_LOAD_H_INCLUDED */
