@@ -37,7 +37,8 @@ start_nginx();
 my $vm = create_vm({ guest_ip => '127.55.0.2' });
 create_route($vm->{id}, 'demo');
 
-# Clients that ask without a pause until told to stop; they print what failed.
+# Clients that ask without a pause until told to stop, but 20 times each, also
+# where that comes soon; they print what failed.
 sub traffic {
     my ($n) = @_;
     my @fh;
@@ -48,7 +49,7 @@ sub traffic {
             my $stop = 0;
             my ($ok, $failed) = (0, 0);
             local $SIG{TERM} = sub { $stop = 1 };
-            while (!$stop) {
+            while (!$stop || $ok + $failed < 20) {
                 my $r = $k % 2
                     ? http('127.0.0.1:9090', 'GET', '/', undef,
                            Host => 'demo.hatch.localhost')
