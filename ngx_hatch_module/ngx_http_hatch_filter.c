@@ -48,10 +48,12 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
     ngx_str_t              body;
     ngx_http_hatch_ctx_t  *ctx;
 
-    /* nearly all that is not ours, and our own answers */
+    /* nearly all: not ours, our own answers, and requests that did not wait */
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 
     if (r->err_status == 0 && !r->internal && !r->filter_finalize
-        && ngx_http_get_module_ctx(r, ngx_http_hatch_module) == NULL)
+        && (ctx == NULL || ctx->hold == NULL))
     {
         return ngx_http_next_header_filter(r);
     }
@@ -77,6 +79,8 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
     if (rc != NGX_OK) {
         return NGX_ERROR;
     }
+
+    /* server_timing() may have found one that an internal redirect lost */
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 

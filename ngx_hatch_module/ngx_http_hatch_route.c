@@ -19,6 +19,8 @@
 
 static ngx_int_t ngx_http_hatch_route_label(ngx_http_request_t *r,
     ngx_str_t *label);
+static ngx_int_t ngx_http_hatch_route_unknown(ngx_http_request_t *r,
+    const char *code);
 static ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, ngx_str_t *label);
 static ngx_int_t ngx_http_hatch_route_vm(ngx_http_request_t *r,
@@ -62,9 +64,7 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
     }
 
     if (ngx_http_hatch_route_label(r, &label) != NGX_OK) {
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
-                                           "unknown_host",
-                                           "no VM has this host name");
+        return ngx_http_hatch_route_unknown(r, "unknown_host");
     }
 
     rc = ngx_http_hatch_route_lookup(r, ctx, &label);
@@ -83,7 +83,8 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
 
 /*
  * nginx has already taken port and trailing dot off the host and folded its
- * case.  What is left must be one label and the base domain.
+ * case.  What is left must be one label and the base domain; that it is one
+ * need not be asked where it has a route.
  */
 
 static ngx_int_t
@@ -106,13 +107,20 @@ ngx_http_hatch_route_label(ngx_http_request_t *r, ngx_str_t *label)
         || ngx_memcmp(host->data + label->len + 1, hlcf->base_domain.data,
                       hlcf->base_domain.len)
            != 0
-        || label->len > HATCH_LABEL_MAX
-        || ngx_strlchr(label->data, label->data + label->len, '.') != NULL)
+        || label->len > HATCH_LABEL_MAX)
     {
         return NGX_DECLINED;
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_route_unknown(ngx_http_request_t *r, const char *code)
+{
+    return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND, code,
+                                       "no VM has this host name");
 }
 
 
@@ -128,10 +136,14 @@ ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
     rc = ngx_hatch_store_lookup(&hmcf->store, label, &ctx->route, &err);
 
+    if (rc != 0
+        && ngx_strlchr(label->data, label->data + label->len, '.') != NULL)
+    {
+        return ngx_http_hatch_route_unknown(r, "unknown_host");
+    }
+
     if (rc == HATCH_ERR_NOT_FOUND) {
-        return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
-                                           "route_not_found",
-                                           "no VM has this host name");
+        return ngx_http_hatch_route_unknown(r, "route_not_found");
     }
 
     if (rc != 0) {

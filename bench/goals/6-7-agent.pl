@@ -45,9 +45,12 @@ if (wanted(7)) {
                    . '%.3f', $ready, median(@list), $held->{list_ms} / 1000));
 }
 
+# Seconds that its threads had a processor.  Not the ticks of /proc/PID/stat: a
+# tick finds whoever the same timer woke.
 my $cpu = sub {
-    my @stat = split ' ', slurp("/proc/$agent/stat");
-    return ($stat[13] + $stat[14]) / POSIX::sysconf(&POSIX::_SC_CLK_TCK);
+    my $sum = 0;
+    $sum += (split ' ', slurp($_))[0] // 0 for glob "/proc/$agent/task/*/schedstat";
+    return $sum / 1e9;
 };
 
 if (wanted(7)) {
