@@ -106,7 +106,7 @@ END
     my %ask = (port => 8001, path => '/healthz', interval => 100,
                seconds => $quick ? 1 : 3);
     my (@ratio, @rate, @p99);
-    for (1 .. ($quick ? 3 : 7)) {
+    for (1 .. ($quick ? 2 : 7)) {
         my $quiet = run(%ask);
         my $busy = run(%ask, patch => '/routes/rt_aaaaaaaaaaaaaaaa');
         push @ratio, $busy->{p99} / $quiet->{p99};

@@ -13,7 +13,7 @@ sub memory {
 }
 
 my (%start, %reload, %own, %all);
-for my $round (1 .. ($quick ? 3 : 7)) {
+for my $round (1 .. ($quick ? 2 : 7)) {
     for my $routes (0, $routes_most) {
         my $name = "start$routes";
         my $conf = $round == 1 ? zone_and_routes($name, 100, $routes)

@@ -11,7 +11,7 @@ my %ask = (port => 8001, path => '/healthz', interval => 100,
            seconds => $quick ? 1 : 3);
 my (@time, @ratio, @p99);
 
-for my $round (1 .. ($quick ? 3 : 7)) {
+for my $round (1 .. ($quick ? 2 : 7)) {
     my $quiet = run(%ask);
     my $before = cpu_ns($server->{worker});
     my $busy = run(%ask, scrape => '/metrics', warm => 0);
