@@ -168,6 +168,7 @@ measure(void)
 
     target_init(&a, 1);
     target_begin(&a);
+    load_others(&a);
 
     end = load_now() + (uint64_t) (plan.warm * 1e9);
 

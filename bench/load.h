@@ -53,7 +53,7 @@ extern struct load_s {
 
 uint64_t load_now(void);
 
-/* Makes the poll, the backend, and the clients of scrape= and patch=. */
+/* Makes the poll and the backend. */
 void load_init(void);
 
 /* Connects; nothing is asked yet.  `named`: the Host is as options say. */
@@ -61,6 +61,9 @@ void target_init(target_t *target, int named);
 
 /* Begins to ask, as fast as answers come or with options.interval. */
 void target_begin(target_t *target);
+
+/* The clients of scrape= and patch= begin; they do not end. */
+void load_others(target_t *target);
 
 /* Asks no more, and waits until all answers have come. */
 void target_end(target_t *target);

@@ -111,6 +111,16 @@ peer_send(peer_t *peer, const char *data, size_t len)
 }
 
 
+/* What has come: -1 if nothing has yet, 0 if nothing will. */
+static ssize_t
+peer_recv(peer_t *peer, char *data, size_t size)
+{
+    ssize_t  n = recv(peer->fd, data, size, MSG_DONTWAIT);
+
+    return n >= 0 ? n : errno == EAGAIN ? -1 : 0;
+}
+
+
 /* --- the clients of a target --- */
 
 static void
@@ -236,14 +246,13 @@ client_read(peer_t *peer)
     char    *text = peer->have != 0 ? peer->part : buffer;
     ssize_t  n;
 
-    n = recv(peer->fd, text + peer->have, LOAD_BUFFER - 1 - peer->have,
-             MSG_DONTWAIT);
+    n = peer_recv(peer, text + peer->have, LOAD_BUFFER - 1 - peer->have);
 
-    if (n == -1 && errno == EAGAIN) {
+    if (n == -1) {
         return;
     }
 
-    if (n <= 0) {
+    if (n == 0) {
         /* "keepalive_requests" of the server, or it has died */
         peer->target->closed += (unsigned) load.measuring;
         (void) close(peer->fd);
@@ -286,15 +295,13 @@ scraper_ask(peer_t *peer)
 static void
 scraper_read(peer_t *peer)
 {
-    ssize_t  n;
+    ssize_t  n = peer_recv(peer, buffer, LOAD_BUFFER);
 
-    n = recv(peer->fd, buffer, LOAD_BUFFER, MSG_DONTWAIT);
-
-    if (n == -1 && errno == EAGAIN) {
+    if (n == -1) {
         return;
     }
 
-    if (n <= 0) {
+    if (n == 0) {
         die("scrape");
     }
 
@@ -328,11 +335,9 @@ patcher_ask(peer_t *peer)
 static void
 patcher_read(peer_t *peer)
 {
-    ssize_t  n;
+    ssize_t  n = peer_recv(peer, buffer, LOAD_BUFFER);
 
-    n = recv(peer->fd, buffer, LOAD_BUFFER, MSG_DONTWAIT);
-
-    if (n == -1 && errno == EAGAIN) {
+    if (n == -1) {
         return;
     }
 
@@ -351,15 +356,13 @@ patcher_read(peer_t *peer)
 static void
 backend_read(peer_t *peer)
 {
-    ssize_t  n;
+    ssize_t  n = peer_recv(peer, buffer, LOAD_BUFFER);
 
-    n = recv(peer->fd, buffer, LOAD_BUFFER, MSG_DONTWAIT);
-
-    if (n == -1 && errno == EAGAIN) {
+    if (n == -1) {
         return;
     }
 
-    if (n <= 0) {
+    if (n == 0) {
         (void) close(peer->fd);
         free(peer);
         return;
@@ -464,9 +467,7 @@ target_init(target_t *target, int named)
 void
 target_begin(target_t *target)
 {
-    unsigned     i;
-
-    static int   others;
+    unsigned  i;
 
     load.target = target;
     target->asking = 1;
@@ -474,10 +475,13 @@ target_begin(target_t *target)
     for (i = 0; i < target->connections; i++) {
         client_ask(target->clients[i]);
     }
+}
 
-    if (others++ != 0) {
-        return;
-    }
+
+void
+load_others(target_t *target)
+{
+    unsigned  i;
 
     if (options.scrape != NULL) {
         scraper_ask(peer_connect(PEER_SCRAPER, target));

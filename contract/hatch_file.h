@@ -80,8 +80,8 @@ int hatch_file_lock(hatch_file_t *file, const hatch_file_kind_t *kind,
 /* Unmaps and closes; safe to call on a file that is not open. */
 void hatch_file_close(hatch_file_t *file);
 
-/* 1 if path now names another file than the mapped one, or none, or if the
- * mapped one is no more what it was: cut short, or (hatch_guard.h) zeroes. */
+/* Of an open file: 1 if path now names another one, or none, or if the mapped
+ * one is no more what it was: cut short, or (hatch_guard.h) zeroes. */
 int hatch_file_replaced(const hatch_file_t *file, const char *path);
 
 /* 1 while the mapping still begins as it should (see hatch_guard.h). */
