@@ -272,7 +272,7 @@ snapshot_restore(const config_t *config, const char *vm, const char *id,
     rc = vm_end(&op, rc, restored, err);
 
     if (rc == 0) {
-        vm_set_clock(vm, 1);
+        vm_set_clock(vm);
     }
 
     return rc;

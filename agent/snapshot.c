@@ -568,7 +568,7 @@ snapshot_take(const config_t *config, const char *vm, const char *name,
         log_event(LOG_INFO, "%s: snapshot %s", vm, id);
 
         if (after.state == HATCH_STATE_RUNNING) {
-            vm_set_clock(vm, 0);
+            vm_set_clock(vm);
         }
     }
 

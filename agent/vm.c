@@ -331,7 +331,7 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     rc = vm_end(&op, rc, vm, err);
 
     if (rc == 0 && op.vm.state == HATCH_STATE_SNAPSHOTTED) {
-        vm_set_clock(id, 1);
+        vm_set_clock(id);
     }
 
     return rc;
@@ -471,7 +471,7 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     rc = vm_end(&op, rc, vm, err);
 
     if (rc == 0) {
-        vm_set_clock(id, 0);
+        vm_set_clock(id);
     }
 
     return rc;

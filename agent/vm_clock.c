@@ -21,96 +21,108 @@
 
 /*
  * The request that woke it comes first: setting the clock takes processor time
- * in the guest, too, ms.
+ * in the guest, too.  A guest that was restored has its channel connected a
+ * moment later, on a busy host some seconds; so each pause is twice the one
+ * before, 12.7 s in all.
  */
-#define CLOCK_DELAY  50
+#define CLOCK_DELAY  50             /* ms */
+#define CLOCK_TRIES  8
 
-/* A guest that was restored has its channel connected a moment later. */
-#define CLOCK_TRIES  20
-#define CLOCK_PAUSE  50             /* ms between them */
+/* A guest that took longer has got a time that was no longer right, ms. */
+#define CLOCK_LATE   200
 
 
-static int
-clock_step(virDomainPtr domain)
+typedef enum {
+    CLOCK_SET,
+    CLOCK_AGAIN,
+    CLOCK_NEVER                     /* it sleeps again, or is gone */
+} clock_result_t;
+
+
+static clock_result_t
+clock_step(virDomainPtr domain, const char *id)
 {
-    uint64_t  now = hatch_clock_wall_ms();
+    uint64_t     now = hatch_clock_wall_ms(), then;
+    virErrorPtr  last;
+    hatch_err_t  err;
 
-    return virDomainSetTime(domain, (long long) (now / 1000),
-                            (unsigned) (now % 1000) * 1000000, 0);
+    if (virDomainSetTime(domain, (long long) (now / 1000),
+                         (unsigned) (now % 1000) * 1000000, 0)
+        == 0)
+    {
+        then = hatch_clock_wall_ms();
+        log_event(LOG_DEBUG, "%s: its clock is set, %lld ms", id,
+                  (long long) (then - now));
+
+        return then - now <= CLOCK_LATE ? CLOCK_SET : CLOCK_AGAIN;
+    }
+
+    (void) virt_error(&err, "its clock is not set");
+    log_event(LOG_DEBUG, "%s: %s", id, err.text);
+    last = virGetLastError();
+
+    return last != NULL && last->code == VIR_ERR_AGENT_UNRESPONSIVE
+           ? CLOCK_AGAIN
+           : CLOCK_NEVER;
 }
 
 
-typedef struct {
-    char  id[HATCH_ID_SIZE];
-    int   tries;
-} clock_job_t;
-
-
-static void
-clock_set(const char *id, int tries)
+/* A lease for each try: nothing is held while it waits. */
+static clock_result_t
+clock_try(const char *id)
 {
-    int                          i;
-    virErrorPtr                  last;
     hatch_err_t                  err;
     virt_lease_t                 lease = { NULL, 0 };
-    const struct timespec        pause = { 0, CLOCK_PAUSE * 1000000 };
-    const struct timespec        delay = { 0, CLOCK_DELAY * 1000000 };
+    clock_result_t               result = CLOCK_NEVER;
     cleanup_domain virDomainPtr  domain = NULL;
 
-    (void) nanosleep(&delay, NULL);
-
     if (virt_lease(&lease, &err) != 0) {
-        return;
+        return CLOCK_AGAIN;
     }
 
     domain = virDomainLookupByName(lease.conn, id);
 
-    for (i = 0; domain != NULL && i < tries; i++) {
-        if (clock_step(domain) == 0) {
-            log_event(LOG_DEBUG, "%s: its clock is set", id);
-            break;
-        }
-
-        (void) virt_error(&err, "its clock is not set");
-        last = virGetLastError();
-
-        if (last == NULL || last->code != VIR_ERR_AGENT_UNRESPONSIVE) {
-            log_event(LOG_DEBUG, "%s: %s", id, err.text);
-            break;
-        }
-
-        (void) nanosleep(&pause, NULL);
+    if (domain != NULL) {
+        result = clock_step(domain, id);
     }
 
     virt_release(&lease);
+
+    return result;
 }
 
 
 static void *
 clock_run(void *data)
 {
-    clock_job_t  *job = data;
+    int              i;
+    char            *id = data;
+    struct timespec  pause = { 0, 0 };
 
-    clock_set(job->id, job->tries);
-    free(job);
+    hatch_clock_add(&pause, CLOCK_DELAY);
+
+    for (i = 0; i < CLOCK_TRIES; i++) {
+        (void) nanosleep(&pause, NULL);
+
+        if (clock_try(id) != CLOCK_AGAIN) {
+            break;
+        }
+
+        hatch_clock_add(&pause, (uint64_t) CLOCK_DELAY << i);
+    }
+
+    free(id);
 
     return NULL;
 }
 
 
 void
-vm_set_clock(const char *id, int restored)
+vm_set_clock(const char *id)
 {
-    clock_job_t  *job = calloc(1, sizeof(*job));
+    char  *copy = strdup(id);
 
-    if (job == NULL) {
-        return;
-    }
-
-    (void) strncpy(job->id, id, sizeof(job->id) - 1);
-    job->tries = restored ? CLOCK_TRIES : 1;
-
-    if (work_detach(clock_run, job) != 0) {
-        free(job);
+    if (copy != NULL && work_detach(clock_run, copy) != 0) {
+        free(copy);
     }
 }

@@ -86,10 +86,10 @@ int vm_unpause(vm_op_t *op, hatch_err_t *err);
 
 /*
  * Sets the guest's clock in a thread of its own: it stood while the guest
- * did.  Needs the QEMU guest agent in the guest; without it, nothing happens.
- * One that was restored gets a second until its agent is connected.
+ * did.  Needs the QEMU guest agent in the guest; it is asked for some seconds,
+ * and without it nothing happens.
  */
-void vm_set_clock(const char *id, int restored);
+void vm_set_clock(const char *id);
 
 /*
  * Deletes a VM with all that belongs to it, in any state: domain, routes,

@@ -341,7 +341,7 @@ vm_wake(const config_t *config, const char *id,
         vm_drop(&op);
 
         if (cancelled) {
-            vm_set_clock(id, 0);
+            vm_set_clock(id);
         }
 
         return 0;
@@ -359,7 +359,7 @@ vm_wake(const config_t *config, const char *id,
     rc = vm_end(&op, rc, &vm, err);
 
     if (rc == 0 && kind != HATCH_WAKE_KIND_BOOT) {
-        vm_set_clock(id, kind == HATCH_WAKE_KIND_RESTORE);
+        vm_set_clock(id);
     }
 
     return rc;

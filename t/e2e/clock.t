@@ -30,7 +30,11 @@ sub stand_still {
     wait_until('four seconds are over', sub { time >= $until });
 }
 
-cmp_ok(behind(), '<=', 1, 'right after the boot');
+sub clock_is_right {
+    return wait_until('its clock is right', sub { abs(behind()) <= 1 });
+}
+
+cmp_ok(behind(), '<', 1000, 'it is up');
 
 is(vm('pause'), 200, 'pause');
 stand_still();
@@ -38,14 +42,21 @@ my $woken = http('127.0.0.1:9090', 'GET', '/', undef,
                  Host => 'clock.hatch.localhost');
 like($woken->{headers}{'server-timing'}, qr/^hatch-wake;desc="resume";dur=/,
      'resumed by a request');
-ok(wait_until('its clock is right', sub { abs(behind()) <= 1 }, 5),
-   'right after a pause');
+ok(clock_is_right(), 'right after a pause');
 
 is(vm('snapshot'), 201, 'snapshot');
 stand_still();
 is(vm('restore'), 200, 'restore');
-ok(wait_until('its clock is right', sub { abs(behind()) <= 1 }, 5),
-   'right after a restore');
+ok(clock_is_right(), 'right after a restore');
+
+# The time that it is given gets old underway: QEMU does nothing for a while.
+is(vm('pause'), 200, 'pause once more');
+stand_still();
+is(vm('resume'), 200, 'resume');
+kill_pid('STOP', qemu_pid($vm->{id}));
+stand_still();
+kill_pid('CONT', qemu_pid($vm->{id}));
+ok(clock_is_right(), 'right after a try that took seconds');
 
 my $address = api('GET', "/vms/$vm->{id}")->{json}{guest_ip};
 is($address, $vm->{guest_ip}, 'the address is the same');

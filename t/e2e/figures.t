@@ -156,7 +156,7 @@ cmp_ok($m->{hatch_held_requests_total}, '>=', 1, 'a request was held');
 
 # --- one that hangs ---
 
-my ($pid) = slurp("/run/libvirt/qemu/$other.pid") =~ /(\d+)/;
+my $pid = qemu_pid($other);
 kill_pid('STOP', $pid);
 my $before = metrics();
 page('busy', '/cgi-bin/state?after') for 1 .. 3;

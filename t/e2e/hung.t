@@ -21,8 +21,6 @@ wait_until('the guest answers', sub {
           Host => 'well.hatch.localhost') // {})->{status} == 200;
 }, 60);
 
-sub qemu_pid { return slurp("/run/libvirt/qemu/$_[0].pid") =~ /(\d+)/ && $1 }
-
 my $pid = qemu_pid($hung);
 kill_pid('STOP', $pid);
 

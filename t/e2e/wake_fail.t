@@ -63,7 +63,6 @@ sub from { my ($port, $path, %headers) = @_;
                        Host => 'a.hatch.localhost', %headers) }
 sub code { my ($r) = @_;
            return "$r->{status} " . (eval { json($r->{body})->{code} } // '') }
-sub qemu_pid { return slurp("/run/libvirt/qemu/$_[0].pid") =~ /(\d+)/ && $1 }
 
 is(page($_)->{status}, 200, "guest $_ is up") for 'a', 'b';
 

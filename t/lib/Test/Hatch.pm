@@ -28,7 +28,7 @@ our @ISA = ('Exporter');
 our @EXPORT = qw(
     $dir $top api nginx_t healthz metrics readyz http request json wait_until everywhere spawn reap stop_all
     start_agent stop_agent agent_log start_nginx stop_nginx nginx_conf
-    nginx_log allow_log kill_pid zone slurp write_file virsh create_vm
+    nginx_log allow_log kill_pid qemu_pid zone slurp write_file virsh create_vm
     create_route page state wait_state woken start_libvirtd stop_libvirtd workers note_answer done
 );
 
@@ -458,6 +458,12 @@ sub stop_nginx {
 # --- libvirt ---
 
 sub virsh { return scalar qx(virsh -q -c qemu:///system @_ 2>&1) }
+
+
+sub qemu_pid {
+    my ($id) = @_;
+    return slurp("/run/libvirt/qemu/$id.pid") =~ /(\d+)/ && $1;
+}
 
 
 sub start_libvirtd {
