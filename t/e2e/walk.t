@@ -152,8 +152,11 @@ is((curl('POST', "/vms/$vm/restore"))[1]{state}, 'running',
 wait_until('the guest answers', sub { guest()->{status} == 200 }, 60);
 is((curl('POST', "/vms/$vm/restore"))[0], 409, 'it runs: 409, not 500');
 
-# metrics
-($s, $j) = curl('GET', "/vms/$vm/metrics");
+# metrics; a busy machine may not have sampled a guest that is so new
+wait_until('it is sampled', sub {
+    ($s, $j) = curl('GET', "/vms/$vm/metrics");
+    $s != 200 || $j->{vcpu}{cpu_time_micros} > 0;
+});
 is($s, 200, 'GET /vms/{id}/metrics');
 ok(exists $j->{$_}, "field $_") for qw(vm_id state vcpu_count mem_mib
     uptime_seconds net block vcpu raw);
