@@ -34,7 +34,7 @@ activity_complain(const hatch_err_t *err)
 
 
 void
-activity_refresh(const config_t *config, int nginx)
+activity_refresh(const config_t *config, int nginx, void (*before)(void))
 {
     int               rc, attached;
     hatch_err_t       err;
@@ -59,6 +59,8 @@ activity_refresh(const config_t *config, int nginx)
     if (rc == HATCH_ERR_ABSENT && attached) {
         return;
     }
+
+    before();
 
     pthread_mutex_lock(&activity.lock);
 

@@ -15,8 +15,9 @@
  * Looks for the file, or for a new one.  Called by the idle thread, before
  * any activity_last(), and then about every second.  `nginx` says that nginx
  * is known to run: then a file that is not there is one that we miss.
+ * before() is called while a file that is about to go can still be read.
  */
-void activity_refresh(const config_t *config, int nginx);
+void activity_refresh(const config_t *config, int nginx, void (*before)(void));
 
 /*
  * When the VM of this generation in this slot was last requested, and when a

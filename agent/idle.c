@@ -2,6 +2,7 @@
 
 #include "idle.h"
 #include "activity.h"
+#include "cond.h"
 #include "log.h"
 #include "table_sleep.h"
 #include "vm_sleep.h"
@@ -117,7 +118,7 @@ idle_look(void)
     uint64_t     now, next;
     table_due_t  due[IDLE_PAUSES + IDLE_SAVES];
 
-    activity_refresh(idle.config, wake_connected());
+    activity_refresh(idle.config, wake_connected(), table_remember_requests);
 
     now = hatch_clock_ms();
     next = now + IDLE_STEP_MAX;
@@ -153,8 +154,7 @@ idle_run(void *data)
         now = hatch_clock_ms();
         next = next < now + IDLE_STEP_MIN ? IDLE_STEP_MIN : next - now;
 
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        hatch_clock_add(&ts, next);
+        ts = cond_deadline(next);
 
         pthread_mutex_lock(&idle.lock);
 
@@ -175,15 +175,10 @@ idle_run(void *data)
 int
 idle_start(const config_t *config, hatch_err_t *err)
 {
-    int                 rc;
-    pthread_condattr_t  attr;
+    int  rc;
 
     idle.config = config;
-
-    (void) pthread_condattr_init(&attr);
-    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void) pthread_cond_init(&idle.wake, &attr);
-    (void) pthread_condattr_destroy(&attr);
+    cond_init(&idle.wake);
 
     rc = pthread_create(&idle.thread, NULL, idle_run, NULL);
 

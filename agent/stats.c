@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "stats.h"
+#include "cond.h"
 #include "log.h"
 #include "stats_record.h"
 #include "virt.h"
@@ -292,18 +293,13 @@ stats_run(void *data)
 int
 stats_start(const config_t *config, hatch_err_t *err)
 {
-    int                 rc;
-    pthread_condattr_t  attr;
+    int  rc;
 
     if (config->stats_interval == VM_NEVER) {
         return 0;
     }
 
-    (void) pthread_condattr_init(&attr);
-    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void) pthread_cond_init(&stats.changed, &attr);
-    (void) pthread_condattr_destroy(&attr);
-
+    cond_init(&stats.changed);
     stats.config = config;
     rc = pthread_create(&stats.thread, NULL, stats_run, NULL);
 
@@ -321,14 +317,11 @@ void
 stats_refresh(void)
 {
     uint64_t         begun;
-    struct timespec  deadline;
+    struct timespec  deadline = cond_deadline(STATS_WAIT);
 
     if (!stats.running) {
         return;
     }
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &deadline);
-    hatch_clock_add(&deadline, STATS_WAIT);
 
     pthread_mutex_lock(&stats.lock);
 

@@ -2,18 +2,16 @@
 
 #include "sync.h"
 #include "cleanup.h"
+#include "cond.h"
 #include "files.h"
 #include "log.h"
-#include "pending.h"
-#include "routes.h"
+#include "sync_private.h"
 #include "table_sleep.h"
 #include "tidy.h"
-#include "xml.h"
 
 #include "hatch_id.h"
 
 #include <errno.h>
-#include <libvirt/virterror.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +21,10 @@
 #define SYNC_BACKOFF_MIN  100       /* ms between attempts to connect */
 #define SYNC_BACKOFF_MAX  1000
 
-/* How often an answer may be overtaken by a newer one before we give up. */
-#define SYNC_TRIES        10
-
 
 typedef struct job_s {
     struct job_s  *next;
+    virDomainPtr   domain;              /* a reference of our own */
     char           id[HATCH_ID_SIZE];
     int            undefined;           /* somebody said so to libvirt */
 } job_t;
@@ -51,9 +47,10 @@ static struct {
 /* --- called by libvirt's event thread --- */
 
 static void
-sync_domain_changed(const char *name, int undefined)
+sync_domain_changed(virDomainPtr domain, int undefined)
 {
-    job_t  *job;
+    job_t       *job;
+    const char  *name = virDomainGetName(domain);
 
     /* domains of others do not carry an id of ours */
     if (name == NULL || !hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
@@ -67,6 +64,7 @@ sync_domain_changed(const char *name, int undefined)
 
     memcpy(job->id, name, strlen(name));
     job->undefined = undefined;
+    job->domain = virDomainRef(domain) == 0 ? domain : NULL;
 
     pthread_mutex_lock(&sync_.lock);
     *sync_.last = job;
@@ -99,200 +97,6 @@ sync_connection_lost(void)
 const virt_handlers_t  sync_handlers = {
     sync_domain_changed, sync_domain_rebooted, sync_connection_lost
 };
-
-
-/* --- one VM --- */
-
-static int
-sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
-    hatch_err_t *err)
-{
-    int  number, reason, saved;
-
-    if (virDomainGetState(domain, &number, &reason, 0) == -1) {
-        return virt_error(err, "cannot read the state");
-    }
-
-    vm->domain_id = (int) virDomainGetID(domain);
-    vm->restored = number == VIR_DOMAIN_PAUSED
-                   ? reason != VIR_DOMAIN_PAUSED_STARTING_UP
-                   : reason == VIR_DOMAIN_RUNNING_RESTORED
-                     || reason == VIR_DOMAIN_RUNNING_FROM_SNAPSHOT;
-
-    switch (number) {
-
-    case VIR_DOMAIN_RUNNING:
-    case VIR_DOMAIN_BLOCKED:
-        *state = HATCH_STATE_RUNNING;
-        return 0;
-
-    case VIR_DOMAIN_PAUSED:
-        *state = reason == VIR_DOMAIN_PAUSED_SAVE
-                 || reason == VIR_DOMAIN_PAUSED_SNAPSHOT
-                 ? HATCH_STATE_SNAPSHOTTING
-                 : reason == VIR_DOMAIN_PAUSED_STARTING_UP
-                 ? HATCH_STATE_STARTING
-                 : reason == VIR_DOMAIN_PAUSED_IOERROR
-                   || reason == VIR_DOMAIN_PAUSED_CRASHED
-                 ? HATCH_STATE_ERROR : HATCH_STATE_PAUSED;
-        return 0;
-
-    case VIR_DOMAIN_PMSUSPENDED:
-        *state = HATCH_STATE_PAUSED;
-        return 0;
-
-    case VIR_DOMAIN_SHUTDOWN:
-        *state = HATCH_STATE_STOPPING;
-        return 0;
-
-    case VIR_DOMAIN_SHUTOFF:
-        break;
-
-    default:
-        *state = HATCH_STATE_ERROR;
-        return 0;
-    }
-
-    saved = virDomainHasManagedSaveImage(domain, 0);
-
-    *state = saved == 1 ? HATCH_STATE_SNAPSHOTTED
-             : reason == VIR_DOMAIN_SHUTOFF_CRASHED
-               || reason == VIR_DOMAIN_SHUTOFF_FAILED
-             ? HATCH_STATE_ERROR : HATCH_STATE_STOPPED;
-
-    return 0;
-}
-
-
-/*
- * The metadata of the definition.  That of the running domain may be older:
- * a saved one wakes with what it had when it was saved.  It counts only if
- * somebody undefined the domain while it runs.
- */
-static char *
-sync_metadata(virDomainPtr domain)
-{
-    char  *metadata;
-
-    metadata = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                    XML_NAMESPACE, VIR_DOMAIN_AFFECT_CONFIG);
-
-    /* libvirt says so of a domain that has no definition any more */
-    if (metadata != NULL
-        || virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID)
-    {
-        return metadata;
-    }
-
-    return virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                XML_NAMESPACE, VIR_DOMAIN_AFFECT_CURRENT);
-}
-
-
-/* Reads settings and state of a domain.  NOT_FOUND: it is not ours. */
-static int
-sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
-    hatch_err_t *err)
-{
-    int                 rc;
-    virDomainInfo       info;
-    cleanup_free char  *metadata = sync_metadata(domain);
-
-    if (metadata == NULL) {
-        return virt_error(err, "cannot read the metadata");
-    }
-
-    memset(vm, 0, sizeof(*vm));
-    memcpy(vm->id, id, strlen(id));
-
-    rc = xml_read_metadata(metadata, vm, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    if (virDomainGetInfo(domain, &info) == -1) {
-        return virt_error(err, "cannot read the domain");
-    }
-
-    vm->vcpu_count = info.nrVirtCpu;
-    vm->mem_mib = (unsigned) (info.maxMem / 1024);
-
-    return sync_state(domain, vm, state, err);
-}
-
-
-static int
-sync_gone(const char *id, hatch_err_t *err)
-{
-    int          known;
-    unsigned     n;
-    hatch_err_t  why;
-
-    known = table_forget(id);
-
-    /* also for one that was never known: it may have routes from before */
-    if (routes_delete(sync_.config, id, &n, &why) != 0) {
-        log_event(LOG_ERROR, "%s: its routes remain: %s", id, why.text);
-
-    } else if (n != 0) {
-        log_event(LOG_INFO, "%s: deleted %u routes", id, n);
-    }
-
-    if (known) {
-        log_event(LOG_INFO, "%s: gone", id);
-
-        /* an operation that deletes it releases what it had by itself */
-        if (!pending_known(id)) {
-            tidy_request();
-        }
-    }
-
-    return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
-}
-
-
-static int
-sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err)
-{
-    int            rc, tries;
-    vm_t           vm;
-    uint64_t       epoch;
-    hatch_state_t  state = HATCH_STATE_ERROR;
-
-    for (tries = 0; tries < SYNC_TRIES; tries++) {
-        epoch = table_epoch(id);
-        rc = sync_read(domain, id, &vm, &state, err);
-
-        if (rc != 0) {
-            return rc;
-        }
-
-        if (table_observe(&vm, state, epoch)) {
-            log_event(LOG_DEBUG, "%s: %s", id, hatch_state_name(state));
-            return 0;
-        }
-    }
-
-    return hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" changes too fast",
-                         id);
-}
-
-
-int
-sync_vm(virConnectPtr conn, const char *id, hatch_err_t *err)
-{
-    int                          rc;
-    cleanup_domain virDomainPtr  domain = virDomainLookupByName(conn, id);
-
-    if (domain == NULL) {
-        rc = virt_error(err, "cannot look up the VM");
-
-    } else {
-        rc = sync_domain(domain, id, err);
-    }
-
-    return rc == HATCH_ERR_NOT_FOUND ? sync_gone(id, err) : rc;
-}
 
 
 /* --- waiting --- */
@@ -371,12 +175,23 @@ sync_next_job(void)
 
 
 static void
+sync_free_job(job_t *job)
+{
+    if (job->domain != NULL) {
+        (void) virDomainFree(job->domain);
+    }
+
+    free(job);
+}
+
+
+static void
 sync_drop_jobs(void)
 {
     job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        free(job);
+        sync_free_job(job);
     }
 }
 
@@ -400,14 +215,24 @@ sync_undefined(const char *id, int gone, int undefined)
 }
 
 
-/* sync_vm() for the thread, which has nobody to tell but the log. */
+/*
+ * sync_vm() for the thread, which has nobody to tell but the log.  `domain`
+ * saves a call to look it up; if that one is gone, another may have its name.
+ */
 static void
-sync_vm_log(virConnectPtr conn, const char *id, int undefined)
+sync_vm_log(virConnectPtr conn, const char *id, virDomainPtr domain,
+    int undefined)
 {
-    int          rc;
+    int          rc = HATCH_ERR_NOT_FOUND;
     hatch_err_t  err;
 
-    rc = sync_vm(conn, id, &err);
+    if (domain != NULL && !undefined) {
+        rc = sync_domain(domain, id, &err);
+    }
+
+    if (rc == HATCH_ERR_NOT_FOUND) {
+        rc = sync_vm(conn, id, &err);
+    }
 
     if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
         sync_undefined(id, rc != 0, undefined);
@@ -429,8 +254,8 @@ sync_jobs(virConnectPtr conn)
     job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        sync_vm_log(conn, job->id, job->undefined);
-        free(job);
+        sync_vm_log(conn, job->id, job->domain, job->undefined);
+        sync_free_job(job);
     }
 }
 
@@ -572,7 +397,7 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n, int fast)
 
     for (i = 0; i < n; i++) {
         if (again[i]) {
-            sync_vm_log(conn, virDomainGetName(domains[i]), 0);
+            sync_vm_log(conn, virDomainGetName(domains[i]), NULL, 0);
         }
     }
 }
@@ -603,7 +428,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
         }
 
         sync_jobs(conn);
-        sync_vm_log(conn, vms[j].id, 0);
+        sync_vm_log(conn, vms[j].id, NULL, 0);
     }
 }
 
@@ -753,16 +578,12 @@ sync_run(void *data)
 int
 sync_start(const config_t *config, hatch_err_t *err)
 {
-    int                 rc;
-    pthread_condattr_t  attr;
+    int  rc;
 
     sync_.config = config;
+    sync_vm_init(config);
     sync_.undefined = json_object_new_object();
-
-    (void) pthread_condattr_init(&attr);
-    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void) pthread_cond_init(&sync_.wake, &attr);
-    (void) pthread_condattr_destroy(&attr);
+    cond_init(&sync_.wake);
 
     rc = pthread_create(&sync_.thread, NULL, sync_run, NULL);
 

@@ -52,6 +52,7 @@ table_publish_entry(entry_t *e)
     hatch_zone_vm_t  vm;
 
     e->vm.state = table_state(e);
+    e->due_from = 0;
 
     if (e->vm.state == HATCH_STATE_NONE) {
         return;
@@ -90,15 +91,11 @@ table_publish_entry(entry_t *e)
 int
 table_open(const config_t *config, hatch_err_t *err)
 {
-    int                 rc;
-    pthread_condattr_t  attr;
+    int  rc;
 
     table.config = config;
     (void) pthread_mutex_init(&table.lock, NULL);
-    (void) pthread_condattr_init(&attr);
-    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void) pthread_cond_init(&table.changed, &attr);
-    (void) pthread_condattr_destroy(&attr);
+    cond_init(&table.changed);
 
     rc = hatch_zone_own(&table.writer, config->zone,
                         (uint32_t) config->zone_vms, config->gid, err);
@@ -386,19 +383,6 @@ table_defined(const char *id, hatch_state_t doing)
 }
 
 
-struct timespec
-table_deadline(unsigned ms)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    hatch_clock_add(&ts, ms);
-
-    return ts;
-}
-
-
 /* Waits for any change, counted as a waiter of this VM.  Locked. */
 static int
 table_wait_changed(const char *id, const struct timespec *deadline)
@@ -435,7 +419,7 @@ table_begin(const char *id, int urgent, unsigned timeout, vm_t *vm,
 {
     int              rc = 0;
     entry_t         *e;
-    struct timespec  deadline = table_deadline(timeout);
+    struct timespec  deadline = cond_deadline(timeout);
 
     pthread_mutex_lock(&table.lock);
 
@@ -550,7 +534,7 @@ table_wait(const char *id, hatch_state_t state, unsigned timeout)
 {
     int              rc = 0;
     entry_t         *e;
-    struct timespec  deadline = table_deadline(timeout);
+    struct timespec  deadline = cond_deadline(timeout);
 
     pthread_mutex_lock(&table.lock);
 

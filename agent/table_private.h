@@ -3,8 +3,7 @@
 #ifndef HATCH_AGENT_TABLE_PRIVATE_H_INCLUDED
 #define HATCH_AGENT_TABLE_PRIVATE_H_INCLUDED
 
-#include <pthread.h>
-
+#include "cond.h"
 #include "table.h"
 #include "table_stats.h"
 
@@ -24,6 +23,8 @@
 
 typedef struct entry_s {
     struct entry_s  *next;          /* in the bucket */
+    uint64_t         due_from;      /* 0, or: not due before (table_due()),
+                                       unless it is published anew */
     vm_t             vm;
     hatch_state_t    observed;      /* NONE: not in libvirt yet */
     hatch_state_t    doing;         /* NONE: no operation to show */
@@ -96,9 +97,6 @@ void table_publish_entry(entry_t *e);
 
 /* Writes its last sample there, too.  Locked. */
 void table_publish_stats(entry_t *e);
-
-/* CLOCK_MONOTONIC, `ms` from now: for pthread_cond_timedwait(). */
-struct timespec table_deadline(unsigned ms);
 
 /*
  * What was last observed of a domain is about to replace e->vm: notices a

@@ -190,63 +190,125 @@ table_max(uint64_t a, uint64_t b)
 
 
 /*
- * When the VM was last used, by whatever; *pass: when a request passed.  -1:
- * that cannot be known at present.  Locked.
+ * When the VM was last requested, and when a request last passed.  -1: that
+ * cannot be known at present.  Locked.
  */
 static int
-table_last_use(entry_t *e, uint64_t *last, uint64_t *pass)
+table_last_request(entry_t *e, uint64_t *last, uint64_t *pass)
 {
-    uint64_t  since;
-
-    if (e->slotless
-        || (since = hatch_zone_state_since(&table.writer, e->slot)) == 0
-        || activity_last(e->slot, e->generation, last, pass) != 0)
-    {
+    if (e->slotless || activity_last(e->slot, e->generation, last, pass) != 0) {
         return -1;
     }
 
     /* a new activity file has forgotten what the one before knew */
     e->requested = table_max(e->requested, *last);
-    *last = table_max(e->requested, table_max(e->used, since));
+    *last = e->requested;
 
     return 0;
 }
 
 
+/* The same for use by whatever. */
+static int
+table_last_use(entry_t *e, uint64_t *last, uint64_t *pass)
+{
+    uint64_t  since;
+
+    if (table_last_request(e, last, pass) != 0
+        || (since = hatch_zone_state_since(&table.writer, e->slot)) == 0)
+    {
+        return -1;
+    }
+
+    *last = table_max(*last, table_max(e->used, since));
+
+    return 0;
+}
+
+
+void
+table_remember_requests(void)
+{
+    int        i;
+    entry_t   *e;
+    uint64_t   last, pass;
+
+    pthread_mutex_lock(&table.lock);
+
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            (void) table_last_request(e, &last, &pass);
+        }
+    }
+
+    pthread_mutex_unlock(&table.lock);
+}
+
+
+/* What comes next by its state, and after how long without use. */
+static int64_t
+table_next(const entry_t *e, table_todo_t *todo)
+{
+    if (e->observed == HATCH_STATE_RUNNING) {
+        *todo = TABLE_PAUSE;
+        return e->vm.idle_timeout;
+    }
+
+    if (e->observed == HATCH_STATE_PAUSED) {
+        *todo = TABLE_SAVE;
+        return e->vm.save_after;
+    }
+
+    return VM_NEVER;
+}
+
+
+/*
+ * Nearly all of thousands end at the first test, which costs one cache line.
+ * One that fell asleep is looked at each time: a stamp may come late.
+ */
 static int
 table_due_in(entry_t *e, uint64_t now, table_todo_t *todo, uint64_t *when)
 {
+    int64_t   after;
     uint64_t  last, pass;
 
-    if (e->busy || e->doing != HATCH_STATE_NONE || e->wanted != 0
-        || table_last_use(e, &last, &pass) != 0)
-    {
+    if (e->due_from > now) {
+        *when = e->due_from;
+        return 0;
+    }
+
+    if (e->busy || e->doing != HATCH_STATE_NONE || e->wanted != 0) {
         return -1;
     }
 
-    if (e->idled != 0 && e->requested > e->idled) {
+    if (e->idled != 0 && table_last_request(e, &last, &pass) == 0
+        && last > e->idled)
+    {
         /* in flight, and the stamp came too late */
         *todo = TABLE_WAKE;
         *when = now;
+        return 0;
+    }
 
-    } else if (e->observed == HATCH_STATE_RUNNING
-               && e->vm.idle_timeout != VM_NEVER)
-    {
-        *todo = TABLE_PAUSE;
-        *when = table_max(last + (uint64_t) e->vm.idle_timeout,
-                          pass != 0 ? pass + HATCH_ACTIVITY_PASS : 0);
+    after = table_next(e, todo);
 
-    } else if (e->observed == HATCH_STATE_PAUSED
-               && e->vm.save_after != VM_NEVER)
-    {
-        *todo = TABLE_SAVE;
-        *when = last + (uint64_t) e->vm.save_after;
-
-    } else {
+    if (after == VM_NEVER) {
+        e->due_from = e->idled == 0 ? UINT64_MAX : 0;
         return -1;
     }
 
-    *when = table_max(*when, e->retry);
+    if (table_last_use(e, &last, &pass) != 0) {
+        return -1;
+    }
+
+    *when = table_max(last + (uint64_t) after, e->retry);
+
+    if (*todo == TABLE_PAUSE && pass != 0) {
+        *when = table_max(*when, pass + HATCH_ACTIVITY_PASS);
+    }
+
+    e->due_from = e->idled == 0 ? *when : 0;
 
     return 0;
 }
@@ -327,6 +389,7 @@ table_idled(const char *id, uint64_t now)
     if (e != NULL) {
         e->idled = now;
         e->retry = 0;
+        e->due_from = 0;
     }
 
     pthread_mutex_unlock(&table.lock);
@@ -445,7 +508,7 @@ table_saving(const char *id, unsigned ms)
 {
     int              rc = 0, saving;
     entry_t         *e;
-    struct timespec  deadline = table_deadline(ms);
+    struct timespec  deadline = cond_deadline(ms);
 
     pthread_mutex_lock(&table.lock);
 

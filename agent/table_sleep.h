@@ -58,6 +58,12 @@ typedef struct {
 size_t table_due(uint64_t now, table_due_t *due, size_t max, uint64_t *next);
 
 /*
+ * Keeps of each VM when it was last requested, before an activity file that
+ * knows it is let go.
+ */
+void table_remember_requests(void);
+
+/*
  * The handshake: after table_doing(id, HATCH_STATE_PAUSING), is the VM still
  * idle?  If not, it has to go on.
  */

@@ -2,6 +2,7 @@
 
 #include "tidy.h"
 #include "cleanup.h"
+#include "cond.h"
 #include "files.h"
 #include "log.h"
 #include "net.h"
@@ -15,6 +16,10 @@
 #include <time.h>
 
 
+/* From the end of one round to the next, ms. */
+#define TIDY_REST  1000
+
+
 static struct {
     const config_t   *config;
     pthread_t         thread;
@@ -22,9 +27,7 @@ static struct {
     pthread_cond_t    wake;
     unsigned          requested:1;
     unsigned          stop:1;
-} tidy = {
-    .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER
-};
+} tidy = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 
 static int
@@ -75,23 +78,31 @@ tidy_once(void)
 }
 
 
-/* Waits to be asked; no longer than a second if something is left to do. */
-static void
-tidy_wait(unsigned left)
+/*
+ * One round, and a rest: those who ask meanwhile, as when hundreds of VMs go,
+ * are served together.
+ */
+static unsigned
+tidy_round(void)
 {
+    unsigned         left;
     struct timespec  ts;
 
-    if (left == 0) {
-        (void) pthread_cond_wait(&tidy.wake, &tidy.lock);
-        return;
+    tidy.requested = 0;
+
+    pthread_mutex_unlock(&tidy.lock);
+    left = tidy_once();
+    ts = cond_deadline(TIDY_REST);
+    pthread_mutex_lock(&tidy.lock);
+
+    while (!tidy.stop
+           && pthread_cond_timedwait(&tidy.wake, &tidy.lock, &ts)
+              != ETIMEDOUT)
+    {
+        /* void */
     }
 
-    (void) clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec++;
-
-    if (pthread_cond_timedwait(&tidy.wake, &tidy.lock, &ts) == ETIMEDOUT) {
-        tidy.requested = 1;
-    }
+    return left;
 }
 
 
@@ -105,17 +116,12 @@ tidy_run(void *data)
     pthread_mutex_lock(&tidy.lock);
 
     while (!tidy.stop) {
-        if (!tidy.requested) {
-            tidy_wait(left);
-            continue;
+        if (tidy.requested || left != 0) {
+            left = tidy_round();
+
+        } else {
+            (void) pthread_cond_wait(&tidy.wake, &tidy.lock);
         }
-
-        tidy.requested = 0;
-        pthread_mutex_unlock(&tidy.lock);
-
-        left = tidy_once();
-
-        pthread_mutex_lock(&tidy.lock);
     }
 
     pthread_mutex_unlock(&tidy.lock);
@@ -130,6 +136,7 @@ tidy_start(const config_t *config, hatch_err_t *err)
     int  rc;
 
     tidy.config = config;
+    cond_init(&tidy.wake);
 
     rc = pthread_create(&tidy.thread, NULL, tidy_run, NULL);
 

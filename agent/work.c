@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "work.h"
+#include "cond.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -82,8 +83,7 @@ work_thread(void *data)
 static work_t *
 work_new(void (*run)(void *), void (*release)(void *), void *arg)
 {
-    work_t              *work;
-    pthread_condattr_t   attr;
+    work_t  *work;
 
     work = calloc(1, sizeof(*work));
     if (work == NULL) {
@@ -96,11 +96,7 @@ work_new(void (*run)(void *), void (*release)(void *), void *arg)
     work->what = "beginning";
     work->seconds = WORK_FIRST_STEP;
     work->deadline = work_now() + WORK_FIRST_STEP;
-
-    (void) pthread_condattr_init(&attr);
-    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void) pthread_cond_init(&work->changed, &attr);
-    (void) pthread_condattr_destroy(&attr);
+    cond_init(&work->changed);
 
     return work;
 }

@@ -17,13 +17,16 @@ sub agent {
                          HATCH_SAVE_AFTER => 'never' });
 }
 agent();
-start_nginx(http => <<"EOF");
+sub nginx {
+    start_nginx(http => <<'EOF');
     server {
         listen 127.0.0.1:9092;
         hatch_wake off;
         location / { hatch_route hatch.localhost; proxy_pass http://vms; }
     }
 EOF
+}
+nginx();
 
 # How long after $since the VM is in that state, s.
 sub until_state {
@@ -137,6 +140,16 @@ is(page('one')->{status}, 200, 'a request');
 keep_on(1, sub { });
 kill 'HUP', Test::Hatch::nginx_pid();
 between(until_state($id, 'paused', $t), 2.9, 5.5, 'over a reload of nginx');
+
+# a new zone.activity knows of no request: the agent remembers those before
+is(page('one')->{status}, 200, 'a request');
+keep_on(1.5, sub { });
+is(page('one')->{status}, 200, 'and another');
+$t = time;
+stop_nginx();
+unlink "$dir/run/zone.activity" or die $!;
+nginx();
+between(until_state($id, 'paused', $t), 2.9, 5.5, 'over a new zone.activity');
 
 # --- what cannot be known ---
 

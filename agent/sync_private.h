@@ -1,0 +1,21 @@
+/* What sync.c and sync_vm.c share; nobody else. */
+
+#ifndef HATCH_AGENT_SYNC_PRIVATE_H_INCLUDED
+#define HATCH_AGENT_SYNC_PRIVATE_H_INCLUDED
+
+#include <libvirt/libvirt.h>
+
+#include "config.h"
+#include "hatch_err.h"
+
+
+/* Once, before all else of sync_vm.c. */
+void sync_vm_init(const config_t *config);
+
+/*
+ * Takes settings and state of a domain into the table, as the VM with that id.
+ * NOT_FOUND: it is gone, or not ours; the table is as it was.
+ */
+int sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err);
+
+#endif /* HATCH_AGENT_SYNC_PRIVATE_H_INCLUDED */
