@@ -15,18 +15,25 @@
 
 #define _GNU_SOURCE
 
+#include "latency.h"
+
 #include <arpa/inet.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+
+/*
+ * Between two requests, us: who asks without one takes the processor that
+ * libvirtd and the agent need.
+ */
+#define ASK_PAUSE  50
 
 
 static virConnectPtr  conn;
@@ -172,32 +179,22 @@ vm_count(int *fd, unsigned port)
 
 
 static int
-by_number(const void *a, const void *b)
-{
-    const uint64_t  *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
-
-static int
 change(unsigned n, unsigned port)
 {
     int            fd = client(port);
     unsigned       i, before;
-    uint64_t       began, *took;
-    virDomainPtr   domain;
+    uint64_t       began;
+    latency_t      took;
+    virDomainPtr   domain = define(1000000);
 
-    took = calloc(n, sizeof(*took));
-    domain = define(1000000);
-
-    if (took == NULL || domain == NULL) {
+    if (latency_init(&took, n) != 0 || domain == NULL) {
         die("cannot make a domain");
     }
 
     (void) usleep(500000);
 
     for (i = 0; i < n; i++) {
+        latency_begin(&took);
         before = vm_count(&fd, port);
         began = now_us();
 
@@ -211,10 +208,10 @@ change(unsigned n, unsigned port)
         }
 
         while (vm_count(&fd, port) == before && now_us() - began < 10000000) {
-            /* void */
+            (void) usleep(ASK_PAUSE);
         }
 
-        took[i] = now_us() - began;
+        latency_note(&took, (double) (now_us() - began) / 1000);
 
         /* what else the agent does because of it is not to be measured */
         (void) usleep(3000);
@@ -224,10 +221,7 @@ change(unsigned n, unsigned port)
         (void) virDomainUndefine(domain);
     }
 
-    qsort(took, n, sizeof(*took), by_number);
-    printf("{\"changes\":%u,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
-           "\"max_ms\":%.3f}\n", n, (double) took[n / 2] / 1000,
-           (double) took[n * 99 / 100] / 1000, (double) took[n - 1] / 1000);
+    latency_print(&took);
 
     return 0;
 }

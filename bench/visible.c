@@ -4,16 +4,16 @@
  *   visible DIR CHANGES
  *
  * Changes the port of the route n0000000, which another process looks up all
- * the time, as a worker does for each request.  One line of JSON, ms.
+ * the time, as a worker does for each request.  One line of JSON (latency.h).
  */
 
 #define _GNU_SOURCE
 
 #include "hatch_route_store.h"
 
+#include "latency.h"
+
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,27 +100,18 @@ change(const char *id, uint16_t port)
 }
 
 
-static int
-by_number(const void *a, const void *b)
-{
-    const double  *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
-
 int
 main(int argc, char **argv)
 {
     pid_t            pid;
-    double          *late;
     unsigned         i, n, port;
+    latency_t        late;
     uint64_t         committed;
     visible_t       *v;
     hatch_target_t   target;
 
     if (argc != 3 || (n = (unsigned) atoi(argv[2])) == 0
-        || (late = calloc(n, sizeof(*late))) == NULL)
+        || latency_init(&late, n) != 0)
     {
         fprintf(stderr, "usage: visible DIR CHANGES\n");
         return 2;
@@ -145,6 +136,7 @@ main(int argc, char **argv)
     }
 
     for (i = 0; i < n; i++) {
+        latency_begin(&late);
         port = 10000 + i % 2;
         committed = change(hatch_target_id(&target), (uint16_t) port);
 
@@ -152,19 +144,15 @@ main(int argc, char **argv)
             /* void */
         }
 
-        if (v->seen > committed) {
-            late[i] = (double) (v->seen - committed) / 1e6;
-        }
+        latency_note(&late, v->seen > committed
+                            ? (double) (v->seen - committed) / 1e6 : 0);
     }
 
     /* as it was */
     (void) change(target.id, target.target_port);
     (void) kill(pid, SIGKILL);
 
-    qsort(late, n, sizeof(*late), by_number);
-    printf("{\"changes\":%u,\"p50_ms\":%.4f,\"p99_ms\":%.4f,"
-           "\"max_ms\":%.4f}\n", n, late[n / 2], late[n * 99 / 100],
-           late[n - 1]);
+    latency_print(&late);
 
     return 0;
 }
