@@ -217,20 +217,21 @@ sync_undefined(const char *id, int gone, int undefined)
 
 /*
  * sync_vm() for the thread, which has nobody to tell but the log.  `domain`
- * saves a call to look it up; if that one is gone, another may have its name.
+ * saves a call to look it up; if that fails, another may have its name, or it
+ * is of a connection before this one.
  */
 static void
 sync_vm_log(virConnectPtr conn, const char *id, virDomainPtr domain,
     int undefined)
 {
-    int          rc = HATCH_ERR_NOT_FOUND;
+    int          rc = -1;
     hatch_err_t  err;
 
     if (domain != NULL && !undefined) {
         rc = sync_domain(domain, id, &err);
     }
 
-    if (rc == HATCH_ERR_NOT_FOUND) {
+    if (rc != 0) {
         rc = sync_vm(conn, id, &err);
     }
 
