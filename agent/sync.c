@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 
 #define SYNC_BACKOFF_MIN  100       /* ms between attempts to connect */
@@ -64,6 +63,8 @@ sync_domain_changed(virDomainPtr domain, int undefined)
 
     memcpy(job->id, name, strlen(name));
     job->undefined = undefined;
+
+    /* counted here, nobody is asked */
     job->domain = virDomainRef(domain) == 0 ? domain : NULL;
 
     pthread_mutex_lock(&sync_.lock);
@@ -104,9 +105,7 @@ const virt_handlers_t  sync_handlers = {
 static uint64_t
 sync_now(void)
 {
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    struct timespec  ts = cond_deadline(0);
 
     return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
 }
@@ -116,10 +115,8 @@ sync_now(void)
 static void
 sync_wait(uint64_t deadline)
 {
-    struct timespec  ts;
-
-    ts.tv_sec = (time_t) (deadline / 1000);
-    ts.tv_nsec = (long) (deadline % 1000) * 1000000;
+    const struct timespec  ts = { (time_t) (deadline / 1000),
+                                  (long) (deadline % 1000) * 1000000 };
 
     pthread_mutex_lock(&sync_.lock);
 
@@ -237,9 +234,8 @@ sync_vm_log(virConnectPtr conn, const char *id, virDomainPtr domain,
 
     if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
         sync_undefined(id, rc != 0, undefined);
-    }
 
-    if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+    } else {
         log_event(LOG_WARN, "%s: %s", id, err.text);
     }
 }
@@ -514,11 +510,12 @@ static void
 sync_serve(void)
 {
     int                         lost;
-    uint64_t                    next;
+    uint64_t                    next, interval;
     hatch_err_t                 err;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
 
-    next = sync_now() + (uint64_t) sync_.config->resync_interval * 1000;
+    interval = (uint64_t) sync_.config->resync_interval * 1000;
+    next = sync_now() + interval;
 
     while (conn != NULL) {
         sync_wait(next);
@@ -534,8 +531,7 @@ sync_serve(void)
                 log_event(LOG_WARN, "%s", err.text);
             }
 
-            next = sync_now()
-                   + (uint64_t) sync_.config->resync_interval * 1000;
+            next = sync_now() + interval;
         }
     }
 }
