@@ -21,7 +21,8 @@ void tidy_stop(void);
 
 /*
  * There may be something to tidy: a VM is gone, or all have been compared.
- * At once, or a second after the round before.  Call it only once the table is complete.  Any thread, never waits.
+ * At once, or a second after the round before.  Call it only once the table
+ * is complete.  Any thread, never waits.
  */
 void tidy_request(void);
 
