@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 
-#define LATENCY_BLOCK  25
+#define LATENCY_BLOCK  5
 
 
 typedef struct {
