@@ -23,7 +23,6 @@
 
 typedef struct job_s {
     struct job_s  *next;
-    virDomainPtr   domain;              /* a reference of our own */
     char           id[HATCH_ID_SIZE];
     int            undefined;           /* somebody said so to libvirt */
 } job_t;
@@ -46,10 +45,9 @@ static struct {
 /* --- called by libvirt's event thread --- */
 
 static void
-sync_domain_changed(virDomainPtr domain, int undefined)
+sync_domain_changed(const char *name, int undefined)
 {
-    job_t       *job;
-    const char  *name = virDomainGetName(domain);
+    job_t  *job;
 
     /* domains of others do not carry an id of ours */
     if (name == NULL || !hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
@@ -63,9 +61,6 @@ sync_domain_changed(virDomainPtr domain, int undefined)
 
     memcpy(job->id, name, strlen(name));
     job->undefined = undefined;
-
-    /* counted here, nobody is asked */
-    job->domain = virDomainRef(domain) == 0 ? domain : NULL;
 
     pthread_mutex_lock(&sync_.lock);
     *sync_.last = job;
@@ -172,23 +167,12 @@ sync_next_job(void)
 
 
 static void
-sync_free_job(job_t *job)
-{
-    if (job->domain != NULL) {
-        (void) virDomainFree(job->domain);
-    }
-
-    free(job);
-}
-
-
-static void
 sync_drop_jobs(void)
 {
     job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        sync_free_job(job);
+        free(job);
     }
 }
 
@@ -212,25 +196,14 @@ sync_undefined(const char *id, int gone, int undefined)
 }
 
 
-/*
- * sync_vm() for the thread, which has nobody to tell but the log.  `domain`
- * saves a call to look it up; if that fails, another may have its name, or it
- * is of a connection before this one.
- */
+/* sync_vm() for the thread, which has nobody to tell but the log. */
 static void
-sync_vm_log(virConnectPtr conn, const char *id, virDomainPtr domain,
-    int undefined)
+sync_vm_log(virConnectPtr conn, const char *id, int undefined)
 {
-    int          rc = -1;
+    int          rc;
     hatch_err_t  err;
 
-    if (domain != NULL && !undefined) {
-        rc = sync_domain(domain, id, &err);
-    }
-
-    if (rc != 0) {
-        rc = sync_vm(conn, id, &err);
-    }
+    rc = sync_vm(conn, id, &err);
 
     if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
         sync_undefined(id, rc != 0, undefined);
@@ -251,8 +224,8 @@ sync_jobs(virConnectPtr conn)
     job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        sync_vm_log(conn, job->id, job->domain, job->undefined);
-        sync_free_job(job);
+        sync_vm_log(conn, job->id, job->undefined);
+        free(job);
     }
 }
 
@@ -267,6 +240,7 @@ sync_jobs(virConnectPtr conn)
 #define SYNC_PACE     100
 
 typedef struct {
+    virConnectPtr  conn;
     virDomainPtr  *domains;
     int            n;
     int            next;        /* atomic: the first that nobody has taken */
@@ -274,11 +248,15 @@ typedef struct {
 } sync_list_t;
 
 
-/* Looks at the next domain of the list; 0 if there is none. */
+/*
+ * Looks at the next domain of the list; 0 if there is none.  An object keeps
+ * the domain's id of when it was listed, perhaps minutes ago; where that would
+ * be taken for another run of the guest, the domain is looked up anew.
+ */
 static int
 sync_listed_next(sync_list_t *list)
 {
-    int          i, rc;
+    int          i, rc, known;
     const char  *name;
     hatch_err_t  err;
 
@@ -294,11 +272,13 @@ sync_listed_next(sync_list_t *list)
         return 1;
     }
 
-    rc = sync_domain(list->domains[i], name, &err);
+    known = table_has(name);
+    rc = known ? sync_vm(list->conn, name, &err)
+               : sync_domain(list->domains[i], name, &err);
 
     if (rc == HATCH_ERR_NOT_FOUND) {
         /* not ours; if it was, its metadata went without an event */
-        list->again[i] = (char) table_has(name);
+        list->again[i] = (char) (known || table_has(name));
 
     } else if (rc != 0) {
         log_event(LOG_WARN, "%s: %s", name, err.text);
@@ -379,7 +359,7 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n, int fast)
 {
     int                  i;
     cleanup_free char   *again = calloc((size_t) n + 1, 1);
-    sync_list_t          list = { domains, n, 0, again };
+    sync_list_t          list = { conn, domains, n, 0, again };
 
     if (again == NULL) {
         log_event(LOG_ERROR, "no memory to compare the domains");
@@ -394,7 +374,7 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n, int fast)
 
     for (i = 0; i < n; i++) {
         if (again[i]) {
-            sync_vm_log(conn, virDomainGetName(domains[i]), NULL, 0);
+            sync_vm_log(conn, virDomainGetName(domains[i]), 0);
         }
     }
 }
@@ -425,7 +405,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
         }
 
         sync_jobs(conn);
-        sync_vm_log(conn, vms[j].id, NULL, 0);
+        sync_vm_log(conn, vms[j].id, 0);
     }
 }
 

@@ -14,6 +14,7 @@ void sync_vm_init(const config_t *config);
 
 /*
  * Takes settings and state of a domain into the table, as the VM with that id.
+ * The object should be new: it keeps the number of the domain's run.
  * NOT_FOUND: it is gone, or not ours; the table is as it was.
  */
 int sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err);

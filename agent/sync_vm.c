@@ -40,6 +40,7 @@ sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
         return virt_error(err, "cannot read the state");
     }
 
+    /* of when it was looked up: libvirt is not asked */
     vm->domain_id = (int) virDomainGetID(domain);
     vm->restored = number == VIR_DOMAIN_PAUSED
                    ? reason != VIR_DOMAIN_PAUSED_STARTING_UP

@@ -109,7 +109,8 @@ virt_on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event,
     (void) detail;
     (void) data;
 
-    virt.handlers->domain_changed(domain, event == VIR_DOMAIN_EVENT_UNDEFINED);
+    virt.handlers->domain_changed(virDomainGetName(domain),
+                                  event == VIR_DOMAIN_EVENT_UNDEFINED);
 
     return 0;
 }
