@@ -11,6 +11,13 @@
 #include <string.h>
 
 
+static uint64_t
+table_max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+
 /* --- which guest it is --- */
 
 static void
@@ -70,6 +77,13 @@ table_note_run(entry_t *e, const vm_t *vm, hatch_state_t state)
     }
 
     e->domain_id = vm->domain_id;
+
+    /* requests in flight still stamp as seldom as the old one allowed */
+    if (e->observed != HATCH_STATE_NONE
+        && vm->idle_timeout != e->vm.idle_timeout)
+    {
+        e->retry = table_max(e->retry, hatch_clock_ms() + TABLE_STAMP_TIME);
+    }
 
     if (state == HATCH_STATE_RUNNING && e->observed != state) {
         table_goes_on(e);
@@ -181,13 +195,6 @@ table_use(const char *id)
 
 
 /* --- how long it has been idle --- */
-
-static uint64_t
-table_max(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 
 /*
  * When the VM was last requested, and when a request last passed.  -1: that

@@ -18,6 +18,12 @@
 /* The same for the rest of them, once one has answered. */
 #define TABLE_ANSWERED_TIME  5000
 
+/*
+ * Until requests in flight have stamped by a new idle time, ms: they stamp
+ * each second at least (ngx_hatch_busy.c).
+ */
+#define TABLE_STAMP_TIME     1500
+
 
 /*
  * Our own operation has let the domain with this id run: it was resumed,
