@@ -73,9 +73,9 @@ print $socket "GET / HTTP/1.1\r\nHost: socket.hatch.localhost\r\n"
             . "Sec-WebSocket-Version: 13\r\n\r\n";
 $socket->flush;
 while (defined(my $line = <$socket>)) { last if $line eq "\r\n" }
-idle(1);
+idle(2);
 my $n = sleeps();
-for_seconds(3.5);
+for_seconds(6.5);
 is(sleeps(), $n, 'a WebSocket, idle for three idle_timeouts: awake');
 is(Test::Hatch::state($id), 'running', 'it runs');
 print $socket "still there\n";
@@ -83,7 +83,7 @@ $socket->flush;
 is(scalar <$socket>, "still there\n", 'and the WebSocket is open');
 my $t = time;
 close $socket;
-asleep_after($t, 3.5, 'closed: asleep on time');
+asleep_after($t, 4.5, 'closed: asleep on time');
 
 # --- a stream ---
 
