@@ -184,6 +184,20 @@ config_set_duration(void *field, const struct config_key *key,
 }
 
 
+/* Notes which of those that a host may make longer somebody has set. */
+static void
+config_note_set(config_t *config, const struct config_key *key)
+{
+    if (key->offset == offsetof(config_t, libvirt_timeout)) {
+        config->libvirt_timeout_set = 1;
+    }
+
+    if (key->offset == offsetof(config_t, save_timeout)) {
+        config->save_timeout_set = 1;
+    }
+}
+
+
 /* Sets one key from text; `where` says where the text came from. */
 static int
 config_set(config_t *config, const struct config_key *key, const char *value,
@@ -192,6 +206,8 @@ config_set(config_t *config, const struct config_key *key, const char *value,
     char     *end, *field = (char *) config + key->offset;
     size_t    len;
     int64_t   n;
+
+    config_note_set(config, key);
 
     if (key->type == CONFIG_STRING) {
         len = strlen(value);
@@ -462,6 +478,9 @@ config_load(config_t *config, int argc, char **argv, hatch_err_t *err)
             return rc;
         }
     }
+
+    config->libvirt_timeout_set = 0;
+    config->save_timeout_set = 0;
 
     rc = config_arguments(config, argc, argv, 1, &file, err);
 

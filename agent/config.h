@@ -66,6 +66,9 @@ typedef struct {
     int64_t  idle_timeout;                      /* the same */
     int64_t  save_after;                        /* the same */
 
+    int      libvirt_timeout_set;               /* it is not the default */
+    int      save_timeout_set;                  /* the same */
+
     gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
 } config_t;

@@ -209,7 +209,7 @@ http_start(const config_t *config, hatch_err_t *err)
 
     http.config = config;
 
-    fd = listen_unix(config, config->socket, 0, err);
+    fd = listen_unix(config, "socket", config->socket, 0, err);
     if (fd < 0) {
         return fd;
     }

@@ -10,7 +10,9 @@
 #include "config.h"
 #include "http.h"
 #include "idle.h"
+#include "host.h"
 #include "image.h"
+#include "listen.h"
 #include "log.h"
 #include "pending.h"
 #include "routes.h"
@@ -68,24 +70,63 @@ main_make_parent(const char *path, hatch_err_t *err)
 }
 
 
-/* SIGINT and SIGTERM are waited for, in the one thread that does. */
+/*
+ * Waited for, in the one thread that does: those that end the agent, and those
+ * that others end at, or make read its configuration and open its log anew.
+ */
 static void
 main_block_signals(sigset_t *set)
 {
     (void) sigemptyset(set);
     (void) sigaddset(set, SIGINT);
     (void) sigaddset(set, SIGTERM);
+    (void) sigaddset(set, SIGHUP);
+    (void) sigaddset(set, SIGUSR1);
+    (void) sigaddset(set, SIGUSR2);
     (void) pthread_sigmask(SIG_BLOCK, set, NULL);
     (void) signal(SIGPIPE, SIG_IGN);
 }
 
 
+/* Zone and sockets: what is there already must be ours. */
+static int
+main_check_files(const config_t *config, int running, hatch_err_t *err)
+{
+    int           rc;
+    hatch_zone_t  zone;
+
+    rc = hatch_zone_attach(&zone, config->zone, 0, err);
+
+    if (rc == 0) {
+        hatch_zone_detach(&zone);
+    }
+
+    if (rc == HATCH_ERR_FOREIGN) {
+        return rc;
+    }
+
+    rc = listen_check("socket", config->socket, err);
+
+    if (rc == 0 || (rc == HATCH_ERR_BUSY && running)) {
+        rc = listen_check("wake_socket", config->wake_socket, err);
+    }
+
+    return rc == HATCH_ERR_BUSY && running ? 0 : rc;
+}
+
+
+/* An agent may be running, with this configuration. */
 static int
 main_check(const config_t *config, hatch_err_t *err)
 {
-    int  rc;
+    int   rc;
+    char  warning[HOST_TEXT];
 
     rc = state_check(config, err);
+
+    if (rc == 0) {
+        rc = main_check_files(config, 1, err);
+    }
 
     if (rc == 0) {
         rc = virt_init(&sync_handlers, err);
@@ -95,17 +136,23 @@ main_check(const config_t *config, hatch_err_t *err)
         rc = virt_open(config->connect, err);
     }
 
-    if (rc == 0) {
-        virt_close();
-        printf("hatch-agent: configuration and connection to %s are ok\n",
-               config->connect);
+    if (rc != 0) {
+        return rc;
     }
 
-    return rc;
+    if (host_check(config, warning)) {
+        fprintf(stderr, "hatch-agent: warning: %s\n", warning);
+    }
+
+    virt_close();
+    printf("hatch-agent: configuration and connection to %s are ok\n",
+           config->connect);
+
+    return 0;
 }
 
 
-/* What is kept in state_dir; the zone's lock says that it is ours alone. */
+/* What is kept in state_dir, which is locked first. */
 static int
 main_open_state(const config_t *config, hatch_err_t *err)
 {
@@ -125,7 +172,15 @@ main_open_state(const config_t *config, hatch_err_t *err)
         rc = snapshot_open(config, err);
     }
 
-    return rc == 0 ? pending_open(config, err) : rc;
+    if (rc == 0) {
+        rc = pending_open(config, err);
+    }
+
+    if (rc == 0) {
+        snapshot_report(config);
+    }
+
+    return rc;
 }
 
 
@@ -134,7 +189,16 @@ main_start(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
-    rc = main_make_parent(config->zone, err);
+    /* what is another agent's, or somebody's, is seen before anything is made */
+    rc = state_lock(config, err);
+
+    if (rc == 0) {
+        rc = main_check_files(config, 0, err);
+    }
+
+    if (rc == 0) {
+        rc = main_make_parent(config->zone, err);
+    }
 
     if (rc == 0) {
         rc = main_make_parent(config->socket, err);
@@ -144,7 +208,6 @@ main_start(const config_t *config, hatch_err_t *err)
         rc = main_make_parent(config->wake_socket, err);
     }
 
-    /* the zone first: its lock says that there is no other agent */
     if (rc == 0) {
         rc = hatch_guard_install() == 0 ? table_open(config, err)
                                         : HATCH_ERR_SYSTEM;
@@ -200,23 +263,34 @@ main_give_up(int signo)
 
 
 /*
- * A heartbeat every half a second until a signal comes: "hatch_readyz
+ * A heartbeat every half a second until a signal ends it: "hatch_readyz
  * max_age=1s" must not see a gap.
  */
 static void
 main_loop(const sigset_t *set)
 {
-    hatch_err_t      err;
+    int              signo;
+    hatch_err_t      err, told = { 0, "" };
     struct timespec  step = { 0, 500000000 };
 
     do {
         err.code = 0;
+        err.text[0] = '\0';
         table_beat(&err);
 
-        if (err.code != 0) {
+        if (err.code != 0 && strcmp(err.text, told.text) != 0) {
             log_event(LOG_WARN, "%s", err.text);
         }
-    } while (sigtimedwait(set, NULL, &step) == -1);
+
+        told = err;
+        signo = sigtimedwait(set, NULL, &step);
+
+        if (signo == SIGHUP || signo == SIGUSR1 || signo == SIGUSR2) {
+            log_event(LOG_WARN, "SIG%s is ignored: the agent reads its "
+                      "configuration only when it starts, and logs to "
+                      "standard error", sigabbrev_np(signo));
+        }
+    } while (signo != SIGINT && signo != SIGTERM);
 }
 
 
@@ -228,6 +302,9 @@ main(int argc, char **argv)
     sigset_t     set;
     hatch_err_t  err;
 
+    /* what QEMU's user must reach depends on nobody's shell */
+    (void) umask(022);
+
     rc = config_load(&config, argc, argv, &err);
     if (rc == 1) {
         return 0;
@@ -235,7 +312,10 @@ main(int argc, char **argv)
 
     if (rc == 0) {
         log_open((log_level_t) log_parse_level(config.log_level));
-        main_block_signals(&set);
+
+        if (!config.check) {
+            main_block_signals(&set);
+        }
 
         /* else each of many short threads leaves memory to an arena of its
          * own: a third more with 10 000 VMs */

@@ -104,25 +104,14 @@ net_describe(virNetworkPtr network, xml_network_t *described,
 
 int
 net_ensure(virConnectPtr conn, const config_t *config,
-    struct in_addr *gateway, unsigned *prefix, hatch_err_t *err)
+    xml_network_t *described, hatch_err_t *err)
 {
     int                            rc;
-    xml_network_t                  described;
     cleanup_network virNetworkPtr  network = NULL;
 
     rc = net_open(conn, config, &network, err);
 
-    if (rc == 0) {
-        rc = net_describe(network, &described, err);
-    }
-
-    if (rc == 0) {
-        *gateway = described.gateway;
-        *prefix = described.prefix;
-        free(described.host);
-    }
-
-    return rc;
+    return rc == 0 ? net_describe(network, described, err) : rc;
 }
 
 
@@ -232,13 +221,22 @@ net_release(virConnectPtr conn, const config_t *config, const char *mac,
 }
 
 
+/* Does the reservation keep a VM from its own? */
 static int
-net_has_vm(const vm_t *vms, size_t n, const char *mac)
+net_is_in_the_way(const vm_address_t *host, const vm_t *vms, size_t n)
 {
+    int     ip, mac;
     size_t  i;
 
     for (i = 0; i < n; i++) {
-        if (strcasecmp(vms[i].guest_mac, mac) == 0) {
+        if (!vms[i].enable_network || vms[i].state == HATCH_STATE_NONE) {
+            continue;
+        }
+
+        ip = vms[i].guest_ip.s_addr == host->ip.s_addr;
+        mac = strcasecmp(vms[i].guest_mac, host->mac) == 0;
+
+        if (ip != mac) {
             return 1;
         }
     }
@@ -256,7 +254,7 @@ net_correct(virNetworkPtr network, const xml_network_t *described,
 
     /* first what is in the way, then what is missing */
     for (i = 0; i < described->hosts; i++) {
-        if (net_has_vm(vms, n, described->host[i].mac)) {
+        if (!net_is_in_the_way(&described->host[i], vms, n)) {
             continue;
         }
 

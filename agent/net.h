@@ -13,15 +13,16 @@
 
 #include "config.h"
 #include "hatch_err.h"
+#include "xml.h"
 
 
 /*
  * Defines the network if it is not there, starts it if it does not run, and
- * reads its address range.  A network of that name that is there already is
- * used as it is.
+ * reads its address range and reservations; the caller frees network->host.
+ * A network of that name that is there already is used as it is.
  */
 int net_ensure(virConnectPtr conn, const config_t *config,
-    struct in_addr *gateway, unsigned *prefix, hatch_err_t *err);
+    xml_network_t *network, hatch_err_t *err);
 
 /*
  * Sees to it that there is a reservation, in the running network and in its
@@ -35,8 +36,10 @@ int net_release(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err);
 
 /*
- * Makes the reservations those of the VMs in the table: adds what is missing
- * and removes what no VM has.  Sets changed to how many it corrected.
+ * Adds the reservations that VMs in the table lack, and takes out what is in
+ * their way: another MAC's with the same address, or the other way round.  All
+ * others stay, of a VM that libvirt does not have at the moment or of
+ * somebody's.  Sets changed to how many it corrected.
  */
 int net_reconcile(virConnectPtr conn, const config_t *config,
     unsigned *changed, hatch_err_t *err);

@@ -38,11 +38,16 @@ pending_load_entry(void *ctx, const char *name)
 
     state_path(config, PENDING_FOLDER, name, "", path);
 
-    if (!hatch_id_valid(HATCH_ID_VM, name, n)
-        || strcmp(name + n, PENDING_SUFFIX) != 0)
-    {
+    if (!hatch_id_valid(HATCH_ID_VM, name, n)) {
+        return;
+    }
+
+    if (strcmp(name + n, PENDING_SUFFIX) != 0) {
         /* a note that had not got its name yet: nothing had begun */
-        (void) state_unlink(path, &err);
+        if (strcmp(name + n, PENDING_SUFFIX ".tmp") == 0) {
+            (void) state_unlink(path, &err);
+        }
+
         return;
     }
 
@@ -77,9 +82,9 @@ pending_open(const config_t *config, hatch_err_t *err)
 }
 
 
-int
-pending_begin(const config_t *config, const char *vm, const char *operation,
-    json_object *details, hatch_err_t *err)
+static int
+pending_note(const config_t *config, const char *vm, const char *operation,
+    json_object *details, int anyway, hatch_err_t *err)
 {
     int                        rc;
     char                       path[STATE_PATH_MAX];
@@ -96,6 +101,12 @@ pending_begin(const config_t *config, const char *vm, const char *operation,
 
     rc = state_write(path, text, strlen(text), err);
 
+    if (rc != 0 && anyway) {
+        log_event(LOG_WARN, "%s: to %s goes on without a note: %s", vm,
+                  operation, err->text);
+        rc = 0;
+    }
+
     if (rc == 0) {
         pthread_mutex_lock(&pending.lock);
         (void) json_object_object_add(pending.begun, vm, take(note));
@@ -103,6 +114,22 @@ pending_begin(const config_t *config, const char *vm, const char *operation,
     }
 
     return rc;
+}
+
+
+int
+pending_begin(const config_t *config, const char *vm, const char *operation,
+    json_object *details, hatch_err_t *err)
+{
+    return pending_note(config, vm, operation, details, 0, err);
+}
+
+
+int
+pending_begin_anyway(const config_t *config, const char *vm,
+    const char *operation, json_object *details, hatch_err_t *err)
+{
+    return pending_note(config, vm, operation, details, 1, err);
 }
 
 

@@ -25,6 +25,13 @@ int pending_begin(const config_t *config, const char *vm,
     const char *operation, json_object *details, hatch_err_t *err);
 
 /*
+ * The same for one that goes on without a note on a disk that has no room: it
+ * deletes.  Should the agent be killed in it, the rest of the VM stays.
+ */
+int pending_begin_anyway(const config_t *config, const char *vm,
+    const char *operation, json_object *details, hatch_err_t *err);
+
+/*
  * The operation has ended, one way or the other; nothing is left to do.  The
  * note is off the disk when this returns 0; an error has been logged.
  */

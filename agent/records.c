@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 
 #define RECORDS_FILE_MAX  (1024 * 1024)
@@ -212,6 +213,11 @@ records_put(records_t *records, json_object *record, const char *unique,
                                  "\"id\" \"%s\" is taken", id)
                  : hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no \"%s\"", id);
 
+    } else if (add && access(path, F_OK) == 0) {
+        rc = hatch_err_set(err, HATCH_ERR_EXISTS, "\"id\" \"%s\" has a record "
+                           "that cannot be read; mend or remove \"%s\"", id,
+                           path);
+
     } else if (records_taken(records, record, unique)) {
         rc = hatch_err_set(err, HATCH_ERR_EXISTS, "\"%s\" \"%.64s\" is taken",
                            unique, hatch_json_string(record, unique, ""));
@@ -251,24 +257,29 @@ records_replace(records_t *records, json_object *record, const char *unique,
 }
 
 
-int
-records_delete(records_t *records, const char *id, hatch_err_t *err)
+static int
+records_remove(records_t *records, const char *id, int gone, hatch_err_t *err)
 {
     int   rc, has;
-    char  path[STATE_PATH_MAX];
+    char  path[STATE_PATH_MAX], mark[STATE_PATH_MAX];
+
+    state_path(records->config, records->folder, id, RECORDS_SUFFIX, path);
+    state_path(records->config, records->folder, id, RECORDS_GONE, mark);
 
     pthread_mutex_lock(&records->write);
     pthread_mutex_lock(&records->lock);
     has = json_object_object_get_ex(records->all, id, NULL);
     pthread_mutex_unlock(&records->lock);
 
-    if (has) {
-        state_path(records->config, records->folder, id, RECORDS_SUFFIX,
-                   path);
+    if (!has) {
+        rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no \"%s\"", id);
+
+    } else if (!gone || state_rename(path, mark, err) != 0) {
+        /* also where the disk has no room for another name */
         rc = state_unlink(path, err);
 
     } else {
-        rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no \"%s\"", id);
+        rc = 0;
     }
 
     if (rc == 0) {
@@ -280,6 +291,20 @@ records_delete(records_t *records, const char *id, hatch_err_t *err)
     pthread_mutex_unlock(&records->write);
 
     return rc;
+}
+
+
+int
+records_delete(records_t *records, const char *id, hatch_err_t *err)
+{
+    return records_remove(records, id, 0, err);
+}
+
+
+int
+records_mark_gone(records_t *records, const char *id, hatch_err_t *err)
+{
+    return records_remove(records, id, 1, err);
 }
 
 

@@ -42,8 +42,9 @@ json_object *records_get(records_t *records, const char *id);
 json_object *records_list(records_t *records);
 
 /*
- * Adds a record, by its "id".  HATCH_ERR_EXISTS if the id is taken, or the
- * value of the field `unique` (or NULL).  Copies it.
+ * Adds a record, by its "id".  HATCH_ERR_EXISTS if the id is taken, also by a
+ * file that could not be read, or the value of the field `unique` (or NULL).
+ * Copies it.
  */
 int records_add(records_t *records, json_object *record, const char *unique,
     hatch_err_t *err);
@@ -54,6 +55,15 @@ int records_replace(records_t *records, json_object *record,
 
 /* HATCH_ERR_NOT_FOUND if there is none. */
 int records_delete(records_t *records, const char *id, hatch_err_t *err);
+
+/*
+ * The same, and leaves a mark, ID.gone: a user deleted it, so what else there
+ * is of it may go.  Whoever deletes that removes the mark last; an agent that
+ * finds one goes on with it.
+ */
+#define RECORDS_GONE  ".gone"
+
+int records_mark_gone(records_t *records, const char *id, hatch_err_t *err);
 
 /* For records of one VM: does record's field have this value? */
 int records_match(json_object *record, const char *field, const char *value);

@@ -13,6 +13,7 @@
 
 #include "hatch_json.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,12 +73,11 @@ recover_delete(vm_op_t *op, hatch_err_t *err)
 static int
 recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
 {
-    int                        rc = 0;
-    const char                *id;
-    cleanup_json json_object  *record = NULL;
+    int          rc = 0, whole;
+    const char  *id;
 
     id = hatch_json_string(details, "snapshot_id", "");
-    record = snapshot_get(id);
+    whole = snapshot_is_recorded(op->config, id);
 
     if (op->domain != NULL) {
         /* nobody waits for it any more */
@@ -93,12 +93,12 @@ recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
         return rc;
     }
 
-    if (record == NULL) {
+    if (!whole) {
         snapshot_delete_files(op->config, id);
     }
 
     log_event(LOG_INFO, "%s: its snapshot %s %s", op->vm.id, id,
-              record != NULL ? "is whole" : "was undone");
+              whole ? "is whole" : "was undone");
     (void) pending_end(op->config, op->vm.id);
 
     return 0;
@@ -234,6 +234,20 @@ recover_release(void *arg)
 }
 
 
+/* Of a VM that may have no domain; one that has says it itself. */
+static void
+recover_read_address(vm_t *vm, json_object *details)
+{
+    const char  *ip = hatch_json_string(details, "guest_ip", "");
+
+    if (inet_pton(AF_INET, ip, &vm->guest_ip) == 1) {
+        vm->enable_network = 1;
+        (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac), "%s",
+                        hatch_json_string(details, "guest_mac", ""));
+    }
+}
+
+
 static int
 recover_vm(const config_t *config, const char *id, json_object *details)
 {
@@ -248,6 +262,7 @@ recover_vm(const config_t *config, const char *id, json_object *details)
 
     r->op.config = config;
     (void) snprintf(r->op.vm.id, sizeof(r->op.vm.id), "%s", id);
+    recover_read_address(&r->op.vm, details);
 
     rc = work_run(recover_run, recover_release, r, &err);
 
@@ -265,14 +280,43 @@ recover_vm(const config_t *config, const char *id, json_object *details)
 }
 
 
+/*
+ * A note of another driver's is of VMs that this libvirt never had: what it
+ * does not find says nothing.  Told once; only the tidy thread is here.
+ */
+static int
+recover_is_foreign(const char *id, json_object *details, int test)
+{
+    static json_object  *told;
+
+    if (hatch_json_boolean(details, "test", 0) == test) {
+        return 0;
+    }
+
+    if (told == NULL) {
+        told = json_object_new_object();
+    }
+
+    if (!json_object_object_get_ex(told, id, NULL)) {
+        (void) json_object_object_add(told, id, NULL);
+        log_event(LOG_WARN, "%s: an operation on it did not end, with "
+                  "another driver of libvirt; it waits for that", id);
+    }
+
+    return 1;
+}
+
+
 unsigned
-recover_all(const config_t *config)
+recover_all(const config_t *config, int test)
 {
     unsigned                   left = 0;
     cleanup_json json_object  *all = pending_list();
 
     json_object_object_foreach(all, id, details) {
-        left += recover_vm(config, id, details) != 0;
+        if (!recover_is_foreign(id, details, test)) {
+            left += recover_vm(config, id, details) != 0;
+        }
     }
 
     return left;

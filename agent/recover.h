@@ -21,8 +21,9 @@
 
 /*
  * Recovers all VMs that need it, in the tidy thread, once the table is
- * complete.  Returns how many are left to be tried again.
+ * complete.  Returns how many are left to be tried again.  test: this is
+ * libvirt's test driver; notes of the other kind of driver are left alone.
  */
-unsigned recover_all(const config_t *config);
+unsigned recover_all(const config_t *config, int test);
 
 #endif /* HATCH_AGENT_RECOVER_H_INCLUDED */

@@ -6,6 +6,7 @@
 #include "cleanup.h"
 #include "disk.h"
 #include "fault.h"
+#include "host.h"
 #include "log.h"
 #include "pending.h"
 #include "records.h"
@@ -93,7 +94,7 @@ restore_steps(vm_op_t *op, json_object *record, hatch_err_t *err)
     test = virt_is_test(op->lease.conn);
 
     if (op->vm.disk_mib != 0) {
-        work_step("copying the disk", op->config->save_timeout);
+        work_step("copying the disk", host_save_timeout(op->config));
         snapshot_path(op->config, id, SNAPSHOT_DISK, path);
         rc = disk_stage(op->config, op->vm.id, path, err);
 
@@ -122,7 +123,7 @@ restore_steps(vm_op_t *op, json_object *record, hatch_err_t *err)
         return rc;
     }
 
-    work_step("restoring the VM", op->config->save_timeout);
+    work_step("restoring the VM", host_save_timeout(op->config));
     snapshot_path(op->config, id, SNAPSHOT_MEMORY, path);
 
     return virDomainRestoreFlags(op->lease.conn, path, NULL,
@@ -137,7 +138,7 @@ restore_run(vm_op_t *op, json_object *record, hatch_err_t *err)
 {
     int           rc;
     hatch_err_t   why;
-    json_object  *details = json_object_new_object();
+    json_object  *details = vm_note(op);
 
     (void) json_object_object_add(details, "vcpu_count",
                                   json_object_new_int64(op->vm.vcpu_count));

@@ -6,8 +6,6 @@
 #include "hatch_route_store.h"
 
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 
 /*
@@ -101,65 +99,31 @@ routes_delete(const config_t *config, const char *vm, unsigned *n,
 }
 
 
-/* The VMs of the store that the table does not have. */
-typedef struct {
-    size_t   n;
-    char   (*ids)[HATCH_ID_SIZE];
-} routes_orphans_t;
-
-
 static int
-routes_collect(void *ctx, const char *vm)
+routes_note(void *ctx, const char *vm)
 {
-    char              (*ids)[HATCH_ID_SIZE];
-    routes_orphans_t   *orphans = ctx;
-
-    if (table_has(vm)) {
-        return 0;
+    if (!table_has(vm)) {
+        (void) json_object_object_add(ctx, vm, NULL);
     }
-
-    ids = reallocarray(orphans->ids, orphans->n + 1, sizeof(*ids));
-    if (ids == NULL) {
-        return 1;
-    }
-
-    orphans->ids = ids;
-    memcpy(ids[orphans->n++], vm, strlen(vm) + 1);
 
     return 0;
 }
 
 
 int
-routes_delete_orphans(const config_t *config,
-    int (*gone)(void *ctx, const char *vm), void *ctx, unsigned *n,
-    hatch_err_t *err)
+routes_note_vms(const config_t *config, json_object *ids, hatch_err_t *err)
 {
-    int               rc;
-    size_t            i;
-    unsigned          deleted;
-    routes_orphans_t  orphans = { 0, NULL };
-
-    *n = 0;
+    int  rc;
 
     pthread_mutex_lock(&routes.lock);
 
     rc = routes_open(config, err);
 
     if (rc == 0) {
-        rc = hatch_store_each_vm(routes.store, routes_collect, &orphans, err);
+        rc = hatch_store_each_vm(routes.store, routes_note, ids, err);
     }
 
     pthread_mutex_unlock(&routes.lock);
-
-    for (i = 0; rc == 0 && i < orphans.n; i++) {
-        if (gone(ctx, orphans.ids[i])) {
-            rc = routes_delete(config, orphans.ids[i], &deleted, err);
-            *n += deleted;
-        }
-    }
-
-    free(orphans.ids);
 
     return rc == 1 ? 0 : rc;
 }

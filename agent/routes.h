@@ -7,6 +7,8 @@
 #ifndef HATCH_AGENT_ROUTES_H_INCLUDED
 #define HATCH_AGENT_ROUTES_H_INCLUDED
 
+#include <json-c/json.h>
+
 #include "config.h"
 #include "hatch_err.h"
 
@@ -16,11 +18,10 @@ int routes_delete(const config_t *config, const char *vm, unsigned *n,
     hatch_err_t *err);
 
 /*
- * Deletes the routes of all VMs that the table does not have and of which
- * gone(ctx, id) says 1: that libvirt was asked and has no such VM.
+ * Adds the VMs that have routes and that the table does not have to an object,
+ * as keys.
  */
-int routes_delete_orphans(const config_t *config,
-    int (*gone)(void *ctx, const char *vm), void *ctx, unsigned *n,
+int routes_note_vms(const config_t *config, json_object *ids,
     hatch_err_t *err);
 
 void routes_close(void);

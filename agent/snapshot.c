@@ -4,9 +4,11 @@
 #include "cleanup.h"
 #include "disk.h"
 #include "fault.h"
+#include "host.h"
 #include "log.h"
 #include "pending.h"
 #include "records.h"
+#include "saved.h"
 #include "state.h"
 #include "vm_private.h"
 #include "work.h"
@@ -31,20 +33,18 @@
 static records_t  snapshots = { .folder = SNAPSHOT_FOLDER };
 
 
-/*
- * Files without a record: of a snapshot that was being taken or deleted when
- * the agent was killed.  Nobody takes one while we start.
- */
+/* Goes on with a deletion that the agent before was killed in. */
 static void
 snapshot_open_entry(void *ctx, const char *name)
 {
-    cleanup_json json_object  *record = records_get(&snapshots, name);
+    char    id[HATCH_ID_SIZE];
+    size_t  n = strcspn(name, ".");
 
-    if (record == NULL
-        && hatch_id_valid(HATCH_ID_SNAPSHOT, name, strlen(name)))
+    if (hatch_id_valid(HATCH_ID_SNAPSHOT, name, n)
+        && strcmp(name + n, RECORDS_GONE) == 0)
     {
-        log_event(LOG_INFO, "snapshot %s was not whole: deleted", name);
-        snapshot_delete_files(ctx, name);
+        (void) snprintf(id, sizeof(id), "%.*s", (int) n, name);
+        snapshot_delete_files(ctx, id);
     }
 }
 
@@ -62,6 +62,81 @@ snapshot_open(const config_t *config, hatch_err_t *err)
     }
 
     return rc;
+}
+
+
+/* Is an operation, which recovery will end, at work on this snapshot? */
+static int
+snapshot_is_pending(const char *id)
+{
+    cleanup_json json_object  *notes = pending_list();
+
+    json_object_object_foreach(notes, vm, details) {
+        (void) vm;
+
+        if (strcmp(hatch_json_string(details, "snapshot_id", ""), id) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static void
+snapshot_report_entry(void *ctx, const char *name)
+{
+    char                       path[STATE_PATH_MAX];
+    cleanup_json json_object  *record = records_get(&snapshots, name);
+
+    snapshot_path(ctx, name, "", path);
+
+    if (record == NULL
+        && hatch_id_valid(HATCH_ID_SNAPSHOT, name, strlen(name))
+        && !snapshot_is_pending(name))
+    {
+        log_event(LOG_WARN, "snapshot %s has no record that can be read, and "
+                  "cannot be used; its files in \"%s\" are kept", name, path);
+    }
+}
+
+
+void
+snapshot_report(const config_t *config)
+{
+    state_each(config, SNAPSHOT_FOLDER, snapshot_report_entry,
+               (void *) config);
+}
+
+
+static void
+snapshot_count_entry(void *ctx, const char *name)
+{
+    (void) name;
+    (*(unsigned *) ctx)++;
+}
+
+
+int
+snapshot_has_files(const config_t *config)
+{
+    unsigned  n = 0;
+
+    state_each(config, SNAPSHOT_FOLDER, snapshot_count_entry, &n);
+
+    return n != 0;
+}
+
+
+int
+snapshot_is_recorded(const config_t *config, const char *id)
+{
+    char                       path[STATE_PATH_MAX];
+    cleanup_json json_object  *record = records_get(&snapshots, id);
+
+    snapshot_path(config, id, ".json", path);
+
+    return record != NULL || access(path, F_OK) == 0;
 }
 
 
@@ -119,8 +194,9 @@ snapshot_note_vms(json_object *ids)
 void
 snapshot_delete_files(const config_t *config, const char *id)
 {
-    char    path[STATE_PATH_MAX];
-    size_t  i;
+    char         path[STATE_PATH_MAX];
+    size_t       i;
+    hatch_err_t  err;
 
     static const char *const  files[] = { SNAPSHOT_MEMORY, SNAPSHOT_DISK };
 
@@ -131,6 +207,13 @@ snapshot_delete_files(const config_t *config, const char *id)
 
     snapshot_path(config, id, "", path);
     (void) rmdir(path);
+
+    /* last: the mark says that the files may go */
+    snapshot_path(config, id, RECORDS_GONE, path);
+
+    if (access(path, F_OK) == 0) {
+        (void) state_unlink(path, &err);
+    }
 }
 
 
@@ -145,7 +228,7 @@ snapshot_delete_vm(const config_t *config, const char *vm)
     for (i = 0, n = json_object_array_length(list); i < n; i++) {
         id = hatch_json_string(json_object_array_get_idx(list, i), "id", "");
 
-        if (records_delete(&snapshots, id, &err) == 0) {
+        if (records_mark_gone(&snapshots, id, &err) == 0) {
             snapshot_delete_files(config, id);
 
         } else if (err.code != HATCH_ERR_NOT_FOUND) {
@@ -180,7 +263,7 @@ snapshot_delete(const config_t *config, const char *id, hatch_err_t *err)
         return rc;
     }
 
-    deleted = records_delete(&snapshots, id, err);
+    deleted = records_mark_gone(&snapshots, id, err);
 
     if (deleted == 0) {
         deleted = fault("unsnap.forgotten", err);
@@ -323,7 +406,7 @@ snapshot_memory(vm_op_t *op, const char *path, hatch_err_t *err)
     virDomainSnapshotPtr            snapshot;
     cleanup_free char              *xml = NULL;
 
-    work_step("saving the memory", op->config->save_timeout);
+    work_step("saving the memory", host_save_timeout(op->config));
 
     if (virt_is_test(op->lease.conn)) {
         if (virDomainSave(op->domain, path) == -1
@@ -374,7 +457,7 @@ snapshot_capture(vm_op_t *op, const char *id, hatch_err_t *err)
     }
 
     if (rc == 0 && op->vm.disk_mib != 0) {
-        work_step("copying the disk", op->config->save_timeout);
+        work_step("copying the disk", host_save_timeout(op->config));
         disk_path(op->config, op->vm.id, disk);
         snapshot_path(op->config, id, SNAPSHOT_DISK, dir);
         rc = state_copy(disk, dir, err);
@@ -404,11 +487,15 @@ snapshot_finish(vm_op_t *op, int was_running, int sleep, hatch_err_t *err)
     }
 
     if (sleep) {
-        work_step("saving the memory", op->config->save_timeout);
+        work_step("saving the memory", host_save_timeout(op->config));
 
-        return virDomainManagedSave(op->domain, VIR_DOMAIN_SAVE_RUNNING) == 0
-               ? fault("snapshot.slept", err)
-               : virt_error(err, "cannot put the VM to sleep");
+        if (virDomainManagedSave(op->domain, VIR_DOMAIN_SAVE_RUNNING) == -1) {
+            return virt_error(err, "cannot put the VM to sleep");
+        }
+
+        saved_note(op);
+
+        return fault("snapshot.slept", err);
     }
 
     vm_step(op, "pausing the VM");
@@ -425,7 +512,7 @@ snapshot_undo(vm_op_t *op, const char *id, int was_running)
     int          state, reason, rc;
     hatch_err_t  why;
 
-    if (records_delete(&snapshots, id, &why) != 0
+    if (records_mark_gone(&snapshots, id, &why) != 0
         && why.code != HATCH_ERR_NOT_FOUND)
     {
         log_event(LOG_ERROR, "%s: snapshot %s remains: %s", op->vm.id, id,
@@ -457,7 +544,7 @@ snapshot_run(vm_op_t *op, const char *id, const char *name, int keep_running,
     json_object **record, hatch_err_t *err)
 {
     int           rc, was_running = op->vm.state == HATCH_STATE_RUNNING;
-    json_object  *details = json_object_new_object();
+    json_object  *details = vm_note(op);
 
     (void) json_object_object_add(details, "snapshot_id",
                                   json_object_new_string(id));

@@ -24,6 +24,18 @@
 int snapshot_open(const config_t *config, hatch_err_t *err);
 
 /*
+ * Says of which snapshots there are files and no record that can be read; they
+ * are kept.  Once, when pending.h is loaded, too.
+ */
+void snapshot_report(const config_t *config);
+
+/* Is anything there, recorded or not? */
+int snapshot_has_files(const config_t *config);
+
+/* Has it a record, if only one that cannot be read?  Then it is whole. */
+int snapshot_is_recorded(const config_t *config, const char *id);
+
+/*
  * Takes a snapshot of a VM that is running or paused.  Then the VM goes on as
  * before (keep_running) or sleeps, snapshotted.  On success the caller owns
  * *record.  HATCH_ERR_LIMIT; a failure leaves the VM as it was, and no files.

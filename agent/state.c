@@ -40,6 +40,53 @@ state_mkdir(const char *path, mode_t mode, hatch_err_t *err)
 }
 
 
+/*
+ * Of this process, and with it gone: kept open until then.  A record lock,
+ * since the kernel tells who holds it.
+ */
+static int  state_locked = -1;
+
+
+int
+state_lock(const config_t *config, hatch_err_t *err)
+{
+    int           fd;
+    char          path[STATE_PATH_MAX];
+    struct flock  lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+    (void) snprintf(path, sizeof(path), "%s/lock", config->state_dir);
+
+    if (state_locked != -1 || access(config->state_dir, F_OK) == -1) {
+        return 0;
+    }
+
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd != -1 && fcntl(fd, F_SETLK, &lock) == 0) {
+        state_locked = fd;
+        return 0;
+    }
+
+    if (fd == -1 || (errno != EACCES && errno != EAGAIN)) {
+        (void) hatch_err_errno(err, errno, "cannot lock \"%s\"", path);
+
+    } else {
+        lock.l_pid = 0;
+        (void) fcntl(fd, F_GETLK, &lock);
+        (void) hatch_err_set(err, HATCH_ERR_BUSY, "\"state_dir\": \"%s\" is in "
+                             "use by another agent, pid %d; stop it or name "
+                             "another directory", config->state_dir,
+                             (int) lock.l_pid);
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    return (int) err->code;
+}
+
+
 int
 state_open(const config_t *config, hatch_err_t *err)
 {
@@ -52,13 +99,18 @@ state_open(const config_t *config, hatch_err_t *err)
         mode_t       mode;
     } folders[] = {
         { "images", 0700 }, { "templates", 0700 }, { "pending", 0700 },
-        { "snapshots", 0711 }, { "disks", 0711 }, { "seeds", 0711 }
+        { "snapshots", 0711 }, { "disks", 0711 }, { "seeds", 0711 },
+        { "saved", 0700 }
     };
 
     rc = state_mkdir(config->image_dir, 0755, err);
 
     if (rc == 0) {
         rc = state_mkdir(config->state_dir, 0711, err);
+    }
+
+    if (rc == 0) {
+        rc = state_lock(config, err);
     }
 
     for (i = 0; rc == 0 && i < sizeof(folders) / sizeof(folders[0]); i++) {

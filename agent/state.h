@@ -5,6 +5,8 @@
  *   images/ID.json          image.c         templates/ID.json   template.c
  *   snapshots/ID.json, ID/  snapshot.c      disks/VM.qcow2      disk.c
  *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
+ *   saved/VM.json           saved.c         test/VM             files.c
+ *   lock                    here
  */
 
 #ifndef HATCH_AGENT_STATE_H_INCLUDED
@@ -24,6 +26,14 @@
  * must go through have mode 0711, all others 0700.
  */
 int state_open(const config_t *config, hatch_err_t *err);
+
+/*
+ * Locks state_dir for this process, so that no other agent uses it, whatever
+ * its zone; state_open() does, too.  HATCH_ERR_BUSY names the process that has
+ * it.  0 if the directory is not there yet, or it is locked already.  The main
+ * thread, at start.
+ */
+int state_lock(const config_t *config, hatch_err_t *err);
 
 /* Could it?  Makes nothing. */
 int state_check(const config_t *config, hatch_err_t *err);

@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "cond.h"
 #include "files.h"
+#include "host.h"
 #include "log.h"
 #include "sync_private.h"
 #include "table_sleep.h"
@@ -24,7 +25,6 @@
 typedef struct job_s {
     struct job_s  *next;
     char           id[HATCH_ID_SIZE];
-    int            undefined;           /* somebody said so to libvirt */
 } job_t;
 
 
@@ -35,7 +35,6 @@ static struct {
     pthread_cond_t    wake;
     job_t            *first;            /* domains to look at, in order */
     job_t           **last;
-    json_object      *undefined;        /* ids, while they still run */
     unsigned          lost:1;           /* the connection is gone */
     unsigned          stop:1;
     unsigned          failing:1;        /* the last attempt was logged */
@@ -45,7 +44,7 @@ static struct {
 /* --- called by libvirt's event thread --- */
 
 static void
-sync_domain_changed(const char *name, int undefined)
+sync_domain_changed(const char *name)
 {
     job_t  *job;
 
@@ -60,7 +59,6 @@ sync_domain_changed(const char *name, int undefined)
     }
 
     memcpy(job->id, name, strlen(name));
-    job->undefined = undefined;
 
     pthread_mutex_lock(&sync_.lock);
     *sync_.last = job;
@@ -177,38 +175,16 @@ sync_drop_jobs(void)
 }
 
 
-/*
- * Files go only with a VM that somebody undefined: at once, or, if it was
- * running then, when it has ended.  One that is merely missing may come back.
- */
-static void
-sync_undefined(const char *id, int gone, int undefined)
-{
-    if (gone && (undefined
-                 || json_object_object_get_ex(sync_.undefined, id, NULL)))
-    {
-        files_delete(sync_.config, id);
-        json_object_object_del(sync_.undefined, id);
-
-    } else if (undefined) {
-        (void) json_object_object_add(sync_.undefined, id, NULL);
-    }
-}
-
-
 /* sync_vm() for the thread, which has nobody to tell but the log. */
 static void
-sync_vm_log(virConnectPtr conn, const char *id, int undefined)
+sync_vm_log(virConnectPtr conn, const char *id)
 {
     int          rc;
     hatch_err_t  err;
 
     rc = sync_vm(conn, id, &err);
 
-    if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
-        sync_undefined(id, rc != 0, undefined);
-
-    } else {
+    if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
         log_event(LOG_WARN, "%s: %s", id, err.text);
     }
 }
@@ -224,7 +200,7 @@ sync_jobs(virConnectPtr conn)
     job_t  *job;
 
     while ((job = sync_next_job()) != NULL) {
-        sync_vm_log(conn, job->id, job->undefined);
+        sync_vm_log(conn, job->id);
         free(job);
     }
 }
@@ -374,7 +350,7 @@ sync_listed(virConnectPtr conn, virDomainPtr *domains, int n, int fast)
 
     for (i = 0; i < n; i++) {
         if (again[i]) {
-            sync_vm_log(conn, virDomainGetName(domains[i]), 0);
+            sync_vm_log(conn, virDomainGetName(domains[i]));
         }
     }
 }
@@ -405,7 +381,7 @@ sync_missing(virConnectPtr conn, virDomainPtr *domains, int n)
         }
 
         sync_jobs(conn);
-        sync_vm_log(conn, vms[j].id, 0);
+        sync_vm_log(conn, vms[j].id);
     }
 }
 
@@ -463,7 +439,12 @@ sync_connect(void)
 
     if (rc == 0) {
         conn = virt_get(&err);
-        rc = conn != NULL ? sync_all(conn, 1, &err) : HATCH_ERR_UNAVAILABLE;
+        rc = conn != NULL ? files_open(sync_.config, virt_is_test(conn), &err)
+                          : HATCH_ERR_UNAVAILABLE;
+    }
+
+    if (rc == 0) {
+        rc = sync_all(conn, 1, &err);
     }
 
     if (rc != 0) {
@@ -480,6 +461,7 @@ sync_connect(void)
     sync_.failing = 0;
     table_set_libvirt(HATCH_LIBVIRT_CONNECTED);
     log_event(LOG_INFO, "connected to %s", sync_.config->connect);
+    host_ask(sync_.config);
 
     return 0;
 }
@@ -558,8 +540,6 @@ sync_start(const config_t *config, hatch_err_t *err)
     int  rc;
 
     sync_.config = config;
-    sync_vm_init(config);
-    sync_.undefined = json_object_new_object();
     cond_init(&sync_.wake);
 
     rc = pthread_create(&sync_.thread, NULL, sync_run, NULL);

@@ -31,8 +31,8 @@ extern const virt_handlers_t  sync_handlers;
 /*
  * Asks libvirt for a VM and brings the table up to date.  Any thread.
  * Returns 0, HATCH_ERR_NOT_FOUND if libvirt has no such VM (it is out of the
- * table then, and its routes are deleted), or an error that says nothing
- * about the VM.
+ * table then; its files and routes stay), or an error that says nothing about
+ * the VM.
  */
 int sync_vm(virConnectPtr conn, const char *id, hatch_err_t *err);
 

@@ -5,12 +5,8 @@
 
 #include <libvirt/libvirt.h>
 
-#include "config.h"
 #include "hatch_err.h"
 
-
-/* Once, before all else of sync_vm.c. */
-void sync_vm_init(const config_t *config);
 
 /*
  * Takes settings and state of a domain into the table, as the VM with that id.

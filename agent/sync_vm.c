@@ -6,7 +6,6 @@
 #include "cleanup.h"
 #include "log.h"
 #include "pending.h"
-#include "routes.h"
 #include "sync_private.h"
 #include "table_sleep.h"
 #include "tidy.h"
@@ -18,16 +17,6 @@
 
 /* How often an answer may be overtaken by a newer one before we give up. */
 #define SYNC_TRIES  10
-
-
-static const config_t  *sync_config;
-
-
-void
-sync_vm_init(const config_t *config)
-{
-    sync_config = config;
-}
 
 
 static int
@@ -149,27 +138,17 @@ sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
 }
 
 
+/*
+ * libvirt has it no more: renamed, undefined, perhaps to come back.  What
+ * belongs to it stays; only our own DELETE deletes (vm_erase()).
+ */
 static int
 sync_gone(const char *id, hatch_err_t *err)
 {
-    int          known;
-    unsigned     n;
-    hatch_err_t  why;
-
-    known = table_forget(id);
-
-    /* also for one that was never known: it may have routes from before */
-    if (routes_delete(sync_config, id, &n, &why) != 0) {
-        log_event(LOG_ERROR, "%s: its routes remain: %s", id, why.text);
-
-    } else if (n != 0) {
-        log_event(LOG_INFO, "%s: deleted %u routes", id, n);
-    }
-
-    if (known) {
+    if (table_forget(id)) {
         log_event(LOG_INFO, "%s: gone", id);
 
-        /* an operation that deletes it releases what it had by itself */
+        /* an operation that deletes it sees to the rest by itself */
         if (!pending_known(id)) {
             tidy_request();
         }

@@ -106,6 +106,7 @@ table_open(const config_t *config, hatch_err_t *err)
             memset(&table.counters, 0, sizeof(table.counters));
         }
 
+        hatch_zone_set_notice(&table.writer, HATCH_NOTICE_NONE, 0);
         hatch_zone_set_libvirt(&table.writer, HATCH_LIBVIRT_DISCONNECTED,
                                hatch_clock_ms());
     }
@@ -300,15 +301,27 @@ table_set_libvirt(hatch_libvirt_t state)
 }
 
 
+void
+table_set_notice(hatch_notice_t notice, uint32_t ms)
+{
+    pthread_mutex_lock(&table.lock);
+    hatch_zone_set_notice(&table.writer, notice, ms);
+    pthread_mutex_unlock(&table.lock);
+}
+
+
 /* Somebody removed or replaced the zone's file: a new one, with everything. */
 static int
 table_reopen(hatch_err_t *err)
 {
     int                  i, rc;
-    uint32_t             libvirt;
+    uint32_t             libvirt, ms;
     uint64_t             published, sampled;
     entry_t             *e;
+    hatch_notice_t       notice;
     hatch_zone_writer_t  writer;
+
+    hatch_file_unlock(&table.writer.zone.file);
 
     rc = hatch_zone_own(&writer, table.config->zone,
                         (uint32_t) table.config->zone_vms, table.config->gid,
@@ -318,6 +331,7 @@ table_reopen(hatch_err_t *err)
     }
 
     libvirt = table.writer.zone.head->libvirt;
+    notice = hatch_zone_notice(&table.writer.zone, &ms);
     published = table.writer.zone.head->published;
     sampled = hatch_zone_sampled(&table.writer.zone);
     hatch_zone_disown(&table.writer);
@@ -332,6 +346,7 @@ table_reopen(hatch_err_t *err)
 
     hatch_zone_set_counters(&table.writer, &table.counters);
     hatch_zone_set_sampled(&table.writer, sampled);
+    hatch_zone_set_notice(&table.writer, notice, ms);
     hatch_zone_set_libvirt(&table.writer, libvirt, hatch_clock_ms());
 
     if (published != 0) {

@@ -59,6 +59,13 @@ typedef struct {
 } vm_t;
 
 
+/* A reservation of the network. */
+typedef struct {
+    char            mac[VM_MAC_SIZE];
+    struct in_addr  ip;
+} vm_address_t;
+
+
 /* Takes the zone over.  Once, before any other call. */
 int table_open(const config_t *config, hatch_err_t *err);
 
@@ -93,6 +100,9 @@ int table_is_complete(void);
 /* Marks the zone; wakes those who wait if the connection is gone. */
 void table_set_libvirt(hatch_libvirt_t state);
 
+/* What is amiss with the host, for /readyz; ms: see hatch_notice.h. */
+void table_set_notice(hatch_notice_t notice, uint32_t ms);
+
 /* Heartbeat; puts a zone file that was removed back in its place. */
 void table_beat(hatch_err_t *err);
 
@@ -104,9 +114,11 @@ void table_beat(hatch_err_t *err);
  * begins an operation on it.  vm->guest_ip and vm->guest_mac are chosen if
  * they are not set and vm->enable_network is.  HATCH_ERR_CONFLICT if one is
  * taken, HATCH_ERR_LIMIT if a limit of the configuration would be passed.
+ * taken[n] is what the network has reserved already: also for VMs that libvirt
+ * does not have at the moment.
  */
 int table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
-    hatch_err_t *err);
+    const vm_address_t *taken, unsigned n, hatch_err_t *err);
 
 /* The reserved VM exists in libvirt now: it counts. */
 void table_defined(const char *id, hatch_state_t doing);

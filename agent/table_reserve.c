@@ -9,15 +9,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
+
+
+/* The network, for one call of table_reserve(). */
+typedef struct {
+    struct in_addr       gateway;
+    unsigned             prefix;
+    const vm_address_t  *taken;
+    unsigned             n;
+} table_network_t;
 
 
 /* Is this address or MAC another VM's?  The lock is held. */
 static const char *
-table_holder(struct in_addr ip, const char *mac)
+table_holder(const table_network_t *network, struct in_addr ip,
+    const char *mac)
 {
     int       i;
     entry_t  *e;
+    unsigned  n;
 
     for (i = 0; i < TABLE_BUCKETS; i++) {
         for (e = table.buckets[i]; e != NULL; e = e->next) {
@@ -29,27 +41,35 @@ table_holder(struct in_addr ip, const char *mac)
         }
     }
 
+    /* of a VM that may come back, or of somebody's: nobody gave it up */
+    for (n = 0; n < network->n; n++) {
+        if ((ip.s_addr != 0 && network->taken[n].ip.s_addr == ip.s_addr)
+            || (mac != NULL && strcasecmp(network->taken[n].mac, mac) == 0))
+        {
+            return "a reservation of the network";
+        }
+    }
+
     return NULL;
 }
 
 
 static int
-table_choose_ip(vm_t *vm, struct in_addr gateway, unsigned prefix,
-    hatch_err_t *err)
+table_choose_ip(const table_network_t *network, vm_t *vm, hatch_err_t *err)
 {
     uint32_t        mask, base, size, n, host;
     struct in_addr  ip;
 
-    mask = prefix == 0 ? 0 : ~0u << (32 - prefix);
-    base = ntohl(gateway.s_addr) & mask;
+    mask = network->prefix == 0 ? 0 : ~0u << (32 - network->prefix);
+    base = ntohl(network->gateway.s_addr) & mask;
     size = ~mask;                       /* the broadcast address */
 
     for (n = 0; n < size; n++) {
         host = (table.next_ip + n) % size;
         ip.s_addr = htonl(base + host);
 
-        if (host == 0 || ip.s_addr == gateway.s_addr
-            || table_holder(ip, NULL) != NULL)
+        if (host == 0 || ip.s_addr == network->gateway.s_addr
+            || table_holder(network, ip, NULL) != NULL)
         {
             continue;
         }
@@ -72,7 +92,7 @@ table_choose_ip(vm_t *vm, struct in_addr gateway, unsigned prefix,
  * where somebody chose that one for another VM.
  */
 static int
-table_choose_mac(vm_t *vm, hatch_err_t *err)
+table_choose_mac(const table_network_t *network, vm_t *vm, hatch_err_t *err)
 {
     int            tries;
     uint32_t       ip = ntohl(vm->guest_ip.s_addr);
@@ -85,7 +105,9 @@ table_choose_mac(vm_t *vm, hatch_err_t *err)
         (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac),
                         "52:54:00:%02x:%02x:%02x", r[0], r[1], r[2]);
 
-        if (table_holder((struct in_addr) { 0 }, vm->guest_mac) == NULL) {
+        if (table_holder(network, (struct in_addr) { 0 }, vm->guest_mac)
+            == NULL)
+        {
             return 0;
         }
 
@@ -99,14 +121,14 @@ table_choose_mac(vm_t *vm, hatch_err_t *err)
 
 
 static int
-table_reserve_network(vm_t *vm, struct in_addr gateway, unsigned prefix,
+table_reserve_network(const table_network_t *network, vm_t *vm,
     hatch_err_t *err)
 {
     int          rc;
     const char  *holder;
 
     if (vm->guest_ip.s_addr != 0) {
-        holder = table_holder(vm->guest_ip, NULL);
+        holder = table_holder(network, vm->guest_ip, NULL);
 
         if (holder != NULL) {
             return hatch_err_set(err, HATCH_ERR_CONFLICT,
@@ -114,17 +136,17 @@ table_reserve_network(vm_t *vm, struct in_addr gateway, unsigned prefix,
         }
 
     } else {
-        rc = table_choose_ip(vm, gateway, prefix, err);
+        rc = table_choose_ip(network, vm, err);
         if (rc != 0) {
             return rc;
         }
     }
 
     if (vm->guest_mac[0] == '\0') {
-        return table_choose_mac(vm, err);
+        return table_choose_mac(network, vm, err);
     }
 
-    holder = table_holder((struct in_addr) { 0 }, vm->guest_mac);
+    holder = table_holder(network, (struct in_addr) { 0 }, vm->guest_mac);
 
     if (holder != NULL) {
         return hatch_err_set(err, HATCH_ERR_CONFLICT,
@@ -189,10 +211,11 @@ table_change(const vm_t *vm, hatch_err_t *err)
 
 int
 table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
-    hatch_err_t *err)
+    const vm_address_t *taken, unsigned n, hatch_err_t *err)
 {
-    int        rc = 0;
-    entry_t  **link, *e;
+    int                    rc = 0;
+    entry_t              **link, *e;
+    const table_network_t  network = { gateway, prefix, taken, n };
 
     e = calloc(1, sizeof(*e));
     if (e == NULL) {
@@ -215,7 +238,7 @@ table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
     }
 
     if (rc == 0 && vm->enable_network) {
-        rc = table_reserve_network(vm, gateway, prefix, err);
+        rc = table_reserve_network(&network, vm, err);
     }
 
     if (rc == 0) {

@@ -7,8 +7,6 @@
 #include "log.h"
 #include "net.h"
 #include "recover.h"
-#include "routes.h"
-#include "sync.h"
 #include "virt.h"
 
 #include <errno.h>
@@ -30,15 +28,6 @@ static struct {
 } tidy = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 
-static int
-tidy_verify_gone(void *ctx, const char *id)
-{
-    hatch_err_t  err;
-
-    return sync_vm(ctx, id, &err) == HATCH_ERR_NOT_FOUND;
-}
-
-
 /* Returns how much is left to be tried again. */
 static unsigned
 tidy_once(void)
@@ -51,20 +40,9 @@ tidy_once(void)
         return 0;                       /* the next connection asks again */
     }
 
-    left = recover_all(tidy.config);
+    left = recover_all(tidy.config, virt_is_test(conn));
 
-    if (routes_delete_orphans(tidy.config, tidy_verify_gone, conn, &count,
-                              &err) != 0)
-    {
-        log_event(LOG_ERROR, "routes of VMs that are gone remain: %s",
-                  err.text);
-
-    } else if (count != 0) {
-        log_event(LOG_INFO, "deleted %u routes of VMs that are gone", count);
-    }
-
-    /* domains of the test driver never come back */
-    files_tidy(tidy.config, virt_is_test(conn));
+    files_tidy(tidy.config);
 
     if (net_reconcile(conn, tidy.config, &count, &err) != 0) {
         log_event(LOG_WARN, "%s", err.text);

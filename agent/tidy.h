@@ -1,8 +1,9 @@
 /*
  * The tidy thread: what may take long and nobody waits for.
  *
- * Recovery of operations that did not end; reservations of the network that
- * belong to no VM, or that a VM lacks; routes and files of VMs that are gone.
+ * Recovery of operations that did not end; reservations of the network that a
+ * VM lacks; a word in the log for files and routes that are left of VMs which
+ * libvirt has no more.
  * Changing a reservation makes libvirt replace the network's firewall rules,
  * a third of a second each; in the sync thread that would hold up the news of
  * other VMs.

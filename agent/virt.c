@@ -106,11 +106,11 @@ virt_on_lifecycle(virConnectPtr conn, virDomainPtr domain, int event,
     int detail, void *data)
 {
     (void) conn;
+    (void) event;
     (void) detail;
     (void) data;
 
-    virt.handlers->domain_changed(virDomainGetName(domain),
-                                  event == VIR_DOMAIN_EVENT_UNDEFINED);
+    virt.handlers->domain_changed(virDomainGetName(domain));
 
     return 0;
 }

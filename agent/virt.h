@@ -16,7 +16,7 @@
 
 /* What the event thread reports.  Called in that thread: be quick. */
 typedef struct {
-    void (*domain_changed)(const char *name, int undefined);
+    void (*domain_changed)(const char *name);
     void (*domain_rebooted)(const char *name);
     void (*connection_lost)(void);
 } virt_handlers_t;

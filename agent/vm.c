@@ -2,9 +2,11 @@
 
 #include "vm.h"
 #include "cleanup.h"
+#include "host.h"
 #include "neighbor.h"
 #include "net.h"
 #include "pending.h"
+#include "saved.h"
 #include "sync.h"
 #include "vm_private.h"
 #include "work.h"
@@ -12,6 +14,7 @@
 
 #include "hatch_clock.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,14 +39,15 @@
 void
 vm_step(const vm_op_t *op, const char *what)
 {
-    work_step(what, op->config->libvirt_timeout);
+    work_step(what, host_call_timeout(op->config));
 }
 
 
 void
 vm_step_kill(const config_t *config)
 {
-    work_step("stopping the VM", config->libvirt_timeout + VM_KILL_TIMEOUT);
+    work_step("stopping the VM",
+              host_call_timeout(config) + VM_KILL_TIMEOUT);
 }
 
 
@@ -236,6 +240,28 @@ vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err)
 }
 
 
+json_object *
+vm_note(const vm_op_t *op)
+{
+    char          ip[INET_ADDRSTRLEN];
+    json_object  *details = json_object_new_object();
+
+    (void) json_object_object_add(details, "test", json_object_new_boolean(
+                                      virt_is_test(op->lease.conn)));
+
+    if (op->vm.enable_network && op->vm.guest_ip.s_addr != 0) {
+        (void) inet_ntop(AF_INET, &op->vm.guest_ip, ip, sizeof(ip));
+        (void) json_object_object_add(details, "guest_ip",
+                                      json_object_new_string(ip));
+        (void) json_object_object_add(details, "guest_mac",
+                                      json_object_new_string(
+                                          op->vm.guest_mac));
+    }
+
+    return details;
+}
+
+
 int
 vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
 {
@@ -314,11 +340,7 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     rc = vm_prepare_start(&op, err);
 
     if (rc == 0) {
-        work_step("starting the VM", config->save_timeout);
-
-        if (virDomainCreate(op.domain) == -1) {
-            rc = virt_error(err, "cannot start the VM");
-        }
+        rc = saved_start(&op, err);
     }
 
     /* one that was paused when somebody saved it comes up paused */
@@ -353,7 +375,7 @@ vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
 
         if (virDomainShutdown(op->domain) == 0) {
             work_step("shutting down the VM",
-                      timeout + op->config->libvirt_timeout);
+                      timeout + host_call_timeout(op->config));
 
             if (table_wait(op->vm.id, HATCH_STATE_STOPPED,
                            (unsigned) timeout * 1000) == 0)
@@ -404,11 +426,9 @@ vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
     if (virDomainIsActive(op.domain) != 0) {
         rc = vm_shutdown(&op, force ? 0 : timeout, err);
 
-    } else if (op.vm.state == HATCH_STATE_SNAPSHOTTED
-               && virDomainManagedSaveRemove(op.domain, 0) == -1)
-    {
+    } else if (op.vm.state == HATCH_STATE_SNAPSHOTTED) {
         /* stopping what sleeps means to drop its memory */
-        rc = virt_error(err, "cannot remove the saved memory");
+        rc = saved_drop(&op, err);
     }
 
     return vm_end(&op, rc, vm, err);

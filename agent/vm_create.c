@@ -7,11 +7,13 @@
 #include "disk.h"
 #include "fault.h"
 #include "files.h"
+#include "host.h"
 #include "image.h"
 #include "log.h"
 #include "neighbor.h"
 #include "net.h"
 #include "pending.h"
+#include "routes.h"
 #include "seed.h"
 #include "state.h"
 #include "sync.h"
@@ -27,60 +29,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 
 /* What cloud-init gets of a VM with a disk and without user_data. */
 #define VM_NO_USER_DATA  "#cloud-config\n{}\n"
-
-
-/*
- * /dev/kvm alone says nothing: on some machines it opens and guests hang.
- * Only a CPU that has virtualization, and says so, is used.
- */
-static int
-vm_has_kvm(void)
-{
-    int       found = 0;
-    char     *line = NULL;
-    FILE     *cpuinfo;
-    size_t    size = 0;
-
-    if (access("/dev/kvm", R_OK | W_OK) == -1) {
-        return 0;
-    }
-
-    cpuinfo = fopen("/proc/cpuinfo", "re");
-    if (cpuinfo == NULL) {
-        return 0;
-    }
-
-    while (!found && getline(&line, &size, cpuinfo) > 0) {
-        found = strncmp(line, "flags", 5) == 0
-                && (strstr(line, " vmx") != NULL
-                    || strstr(line, " svm") != NULL);
-    }
-
-    free(line);
-    (void) fclose(cpuinfo);
-
-    return found;
-}
-
-
-static const char *
-vm_type(virConnectPtr conn, const config_t *config)
-{
-    if (virt_is_test(conn)) {
-        return "test";
-    }
-
-    if (strcmp(config->virt_type, "auto") != 0) {
-        return config->virt_type;
-    }
-
-    return vm_has_kvm() ? "kvm" : "qemu";
-}
 
 
 static int
@@ -93,7 +45,8 @@ vm_define(vm_op_t *op, const image_t *image, hatch_err_t *err)
     seed_path(op->config, op->vm.id, seed);
     disk_path(op->config, op->vm.id, disk);
 
-    details.type = vm_type(op->lease.conn, op->config);
+    vm_step(op, "asking libvirt what QEMU can do");
+    details.type = host_type(op->config, op->lease.conn);
     details.network = op->config->network_name;
     details.kernel_path = image->kernel_path;
     details.initrd_path = image->initrd_path;
@@ -222,20 +175,29 @@ vm_check_ip(struct in_addr ip, struct in_addr gateway, unsigned prefix,
 static int
 vm_reserve(vm_op_t *op, hatch_err_t *err)
 {
-    int             rc = 0;
-    unsigned        prefix = 0;
-    struct in_addr  gateway = { 0 };
+    int            rc = 0;
+    xml_network_t  network;
+
+    memset(&network, 0, sizeof(network));
 
     if (op->vm.enable_network) {
         vm_step(op, "preparing the network");
-        rc = net_ensure(op->lease.conn, op->config, &gateway, &prefix, err);
+        rc = net_ensure(op->lease.conn, op->config, &network, err);
 
         if (rc == 0) {
-            rc = vm_check_ip(op->vm.guest_ip, gateway, prefix, err);
+            rc = vm_check_ip(op->vm.guest_ip, network.gateway, network.prefix,
+                             err);
         }
     }
 
-    return rc == 0 ? table_reserve(&op->vm, gateway, prefix, err) : rc;
+    if (rc == 0) {
+        rc = table_reserve(&op->vm, network.gateway, network.prefix,
+                           network.host, network.hosts, err);
+    }
+
+    free(network.host);
+
+    return rc;
 }
 
 
@@ -247,6 +209,10 @@ vm_build(vm_op_t *op, const image_t *image, const char *user_data,
     int  rc;
 
     rc = fault("create.noted", err);
+
+    if (rc == 0 && virt_is_test(op->lease.conn)) {
+        rc = files_mark_test(op->config, op->vm.id, err);
+    }
 
     if (rc == 0 && op->vm.has_seed) {
         rc = seed_create(op->config, &op->vm, user_data, err);
@@ -280,7 +246,7 @@ vm_build(vm_op_t *op, const image_t *image, const char *user_data,
             rc = fault("create.defined", err);
         }
 
-        work_step("starting the VM", op->config->save_timeout);
+        work_step("starting the VM", host_save_timeout(op->config));
 
         if (rc == 0 && virDomainCreate(op->domain) == -1) {
             rc = virt_error(err, "cannot start the VM");
@@ -322,7 +288,8 @@ vm_create_reserved(vm_op_t *op, const vm_request_t *request,
     }
 
     if (rc == 0) {
-        rc = pending_begin(op->config, op->vm.id, "create", NULL, err);
+        rc = pending_begin(op->config, op->vm.id, "create",
+                           vm_note(op), err);
     }
 
     if (rc != 0) {
@@ -439,6 +406,61 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
 }
 
 
+static int
+vm_release(vm_op_t *op, hatch_err_t *err)
+{
+    if (!op->vm.enable_network || op->vm.guest_ip.s_addr == 0) {
+        return 0;
+    }
+
+    vm_step(op, "releasing the address");
+
+    if (!virt_is_test(op->lease.conn)) {
+        neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
+    }
+
+    return net_release(op->lease.conn, op->config, op->vm.guest_mac,
+                       op->vm.guest_ip, err);
+}
+
+
+/*
+ * The files, which may be what fills the disk, go even if the routes cannot:
+ * both are tried again until they are gone.
+ */
+static int
+vm_erase_rest(vm_op_t *op, hatch_err_t *err)
+{
+    int          rc, routes;
+    unsigned     n;
+    hatch_err_t  why;
+    const char  *id = op->vm.id;
+
+    routes = routes_delete(op->config, id, &n, &why);
+    rc = fault("delete.routes", err);
+
+    if (rc == 0) {
+        files_delete(op->config, id);
+        rc = fault("delete.files", err);
+    }
+
+    if (rc == 0) {
+        rc = vm_release(op, err);
+    }
+
+    if (rc == 0) {
+        rc = fault("delete.released", err);
+    }
+
+    if (rc == 0 && routes != 0) {
+        *err = why;
+        rc = routes;
+    }
+
+    return rc == 0 ? pending_end(op->config, id) : rc;
+}
+
+
 int
 vm_erase(vm_op_t *op, hatch_err_t *err)
 {
@@ -467,31 +489,7 @@ vm_erase(vm_op_t *op, hatch_err_t *err)
 
     rc = fault("delete.forgotten", err);
 
-    if (rc == 0 && op->vm.enable_network && op->vm.guest_ip.s_addr != 0) {
-        vm_step(op, "releasing the address");
-
-        if (!virt_is_test(op->lease.conn)) {
-            neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
-        }
-
-        rc = net_release(op->lease.conn, op->config, op->vm.guest_mac,
-                         op->vm.guest_ip, err);
-    }
-
-    if (rc == 0) {
-        rc = fault("delete.released", err);
-    }
-
-    if (rc == 0) {
-        files_delete(op->config, id);
-        rc = fault("delete.files", err);
-    }
-
-    if (rc == 0) {
-        rc = pending_end(op->config, id);
-    }
-
-    return rc;
+    return rc == 0 ? vm_erase_rest(op, err) : rc;
 }
 
 
@@ -508,7 +506,7 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
     }
 
     table_doing(id, HATCH_STATE_STOPPING);
-    rc = pending_begin(config, id, "delete", NULL, err);
+    rc = pending_begin_anyway(config, id, "delete", vm_note(&op), err);
 
     if (rc == 0) {
         rc = fault("delete.noted", err);

@@ -3,6 +3,7 @@
 #ifndef HATCH_AGENT_VM_PRIVATE_H_INCLUDED
 #define HATCH_AGENT_VM_PRIVATE_H_INCLUDED
 
+#include <json-c/json.h>
 #include <libvirt/libvirt.h>
 
 #include "config.h"
@@ -68,6 +69,13 @@ void vm_drop(vm_op_t *op);
 
 /* "cannot WHAT the VM: it is STATE"; the operation is still to be ended. */
 int vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err);
+
+/*
+ * What every note of an operation has (pending_begin()): whether the VM is one
+ * of libvirt's test driver, and its address, for a recovery that finds no
+ * domain to ask.  The caller may add to it.
+ */
+json_object *vm_note(const vm_op_t *op);
 
 /* Announces a call to libvirt, with libvirt_timeout. */
 void vm_step(const vm_op_t *op, const char *what);

@@ -3,7 +3,7 @@
 #include "vm_sleep.h"
 #include "activity.h"
 #include "cleanup.h"
-#include "log.h"
+#include "saved.h"
 #include "sync.h"
 #include "table_sleep.h"
 #include "table_stats.h"
@@ -104,6 +104,7 @@ vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
 
     } else {
         table_count(TABLE_SAVED);
+        saved_note(&op);
     }
 
     table_save_end(id);
@@ -165,66 +166,6 @@ wake_running(vm_op_t *op, hatch_wake_kind_t kind,
 }
 
 
-/*
- * Is the saved memory to blame for a start that failed?  Not if libvirt is
- * gone, or the host has no room: then it may work later.
- */
-static int
-wake_is_image_bad(vm_op_t *op)
-{
-    virErrorPtr  last = virGetLastError();
-
-    if (last == NULL || last->message == NULL
-        || last->domain == VIR_FROM_RPC
-        || last->code == VIR_ERR_NO_MEMORY
-        || last->code == VIR_ERR_OPERATION_TIMEOUT
-        || last->code == VIR_ERR_OPERATION_ABORTED
-        || strstr(last->message, strerror(ENOMEM)) != NULL
-        || strstr(last->message, strerror(ENOSPC)) != NULL
-        || strstr(last->message, strerror(EMFILE)) != NULL)
-    {
-        return 0;
-    }
-
-    return virConnectIsAlive(op->lease.conn) == 1
-           && virDomainHasManagedSaveImage(op->domain, 0) == 1;
-}
-
-
-/* A second try, lest a passing trouble cost the memory; then without it. */
-static int
-wake_create(vm_op_t *op, hatch_err_t *err)
-{
-    int  saved = op->vm.state == HATCH_STATE_SNAPSHOTTED;
-
-    work_step("starting the VM", op->config->save_timeout);
-
-    if (virDomainCreate(op->domain) == 0
-        || (saved && virDomainCreate(op->domain) == 0))
-    {
-        return 0;
-    }
-
-    (void) virt_error(err, "cannot start the VM");
-
-    if (!saved || !wake_is_image_bad(op)) {
-        return err->code;
-    }
-
-    log_event(LOG_WARN, "%s: its saved memory cannot be restored, it boots "
-              "without: %s", op->vm.id, err->text);
-    table_count(TABLE_LOST_SAVE);
-
-    if (virDomainCreateWithFlags(op->domain, VIR_DOMAIN_START_FORCE_BOOT)
-        == -1)
-    {
-        return virt_error(err, "cannot start the VM");
-    }
-
-    return 0;
-}
-
-
 static hatch_wake_kind_t
 wake_kind(virDomainPtr domain)
 {
@@ -254,7 +195,7 @@ wake_start(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
     rc = vm_prepare_start(op, err);
 
     if (rc == 0) {
-        rc = wake_create(op, err);
+        rc = saved_start(op, err);
     }
 
     if (rc == 0) {

@@ -274,9 +274,10 @@ ask_probe(ask_t *ask, const vm_t *vm, uint64_t now)
 static void
 ask_look(ask_t *ask, uint64_t now)
 {
-    int       complete = table_is_complete();
-    vm_t      vm;
-    uint64_t  retry;
+    int                   complete = table_is_complete();
+    vm_t                  vm;
+    uint64_t              retry;
+    hatch_wake_failure_t  failure;
 
     ask->due = 0;
 
@@ -307,10 +308,10 @@ ask_look(ask_t *ask, uint64_t now)
         }
     }
 
-    ask->vm = wake_vm_begin(ask->id, now, &retry);
+    ask->vm = wake_vm_begin(ask->id, now, &retry, &failure);
 
     if (ask->vm == NULL) {
-        ask_fail(ask, HATCH_WAKE_NOT_WOKEN, retry);
+        ask_fail(ask, failure, retry);
         return;
     }
 
@@ -335,7 +336,7 @@ ask_woken(wake_vm_t *vm, int rc, hatch_wake_kind_t kind, uint64_t duration)
             ask_fail(ask, HATCH_WAKE_GONE, 0);
 
         } else if (rc != 0) {
-            ask_fail(ask, HATCH_WAKE_NOT_WOKEN, wake_vm_retry(vm, now));
+            ask_fail(ask, wake_vm_failure(vm), wake_vm_retry(vm, now));
 
         } else {
             if (kind != HATCH_WAKE_KIND_NONE) {
@@ -576,8 +577,8 @@ wake_start(const config_t *config, hatch_err_t *err)
     int  rc;
 
     wake.config = config;
-    wake.listener = listen_unix(config, config->wake_socket, SOCK_NONBLOCK,
-                                err);
+    wake.listener = listen_unix(config, "wake_socket", config->wake_socket,
+                                SOCK_NONBLOCK, err);
     if (wake.listener < 0) {
         return wake.listener;
     }

@@ -64,9 +64,10 @@ void wake_vm_init(const config_t *config, int notify, wake_vm_done_t done);
 
 /*
  * Begins to wake a VM, unless that is under way.  NULL if it failed lately
- * (*retry: ms in which not to ask again) or there is no memory.
+ * (*retry: ms in which not to ask again; *failure: how) or there is no memory.
  */
-wake_vm_t *wake_vm_begin(const char *id, uint64_t now, uint64_t *retry);
+wake_vm_t *wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
+    hatch_wake_failure_t *failure);
 
 /* Begins those whose turn has come; when the next one may, or UINT64_MAX. */
 void wake_vm_run(uint64_t now);
@@ -80,6 +81,9 @@ void wake_vm_failed(const char *id, uint64_t now);
 
 /* ms until asking for a VM makes sense again; 0: now. */
 uint64_t wake_vm_retry(const wake_vm_t *vm, uint64_t now);
+
+/* How the last wake of a VM failed. */
+hatch_wake_failure_t wake_vm_failure(const wake_vm_t *vm);
 
 /* Takes what others asked for by wake_request(). */
 void wake_vm_take_requests(uint64_t now);

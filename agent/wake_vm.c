@@ -47,6 +47,7 @@ struct wake_vm_s {
     uint64_t            since;          /* wake_now() when it was asked for */
     uint64_t            not_before;     /* after a failure */
     unsigned            failures;       /* in a row */
+    int                 failure;        /* the last one's code */
     unsigned            turn;           /* in wakes.turns */
     uint64_t            began;          /* its turn, wake_now() */
     unsigned            pending:1;      /* from begin until it is reported */
@@ -272,6 +273,14 @@ wake_vm_retry(const wake_vm_t *vm, uint64_t now)
 }
 
 
+hatch_wake_failure_t
+wake_vm_failure(const wake_vm_t *vm)
+{
+    return vm->failure == HATCH_ERR_KEPT ? HATCH_WAKE_KEPT
+                                         : HATCH_WAKE_NOT_WOKEN;
+}
+
+
 static wake_vm_t *
 wake_vm_get(const char *id)
 {
@@ -290,11 +299,13 @@ wake_vm_get(const char *id)
 
 
 wake_vm_t *
-wake_vm_begin(const char *id, uint64_t now, uint64_t *retry)
+wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
+    hatch_wake_failure_t *failure)
 {
     wake_vm_t  *vm = wake_vm_get(id);
 
     *retry = WAKE_BACKOFF_MIN;
+    *failure = HATCH_WAKE_NOT_WOKEN;
 
     if (vm == NULL) {
         return NULL;
@@ -311,6 +322,7 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry)
     *retry = wake_vm_retry(vm, now);
 
     if (*retry != 0) {
+        *failure = wake_vm_failure(vm);
         return NULL;
     }
 
@@ -366,6 +378,7 @@ wake_vm_failed(const char *id, uint64_t now)
     wake_vm_t  *vm = wake_vm_get(id);
 
     if (vm != NULL && wake_vm_retry(vm, now) == 0) {
+        vm->failure = 0;
         wake_vm_fail(vm, now);
     }
 }
@@ -391,6 +404,7 @@ wake_vm_report(wake_vm_t *vm, const wake_vm_t *said, uint64_t now)
             vm->not_before = 0;
 
         } else {
+            vm->failure = rc;
             wake_vm_fail(vm, now);
         }
     }
@@ -460,8 +474,9 @@ wake_request(const char *id)
 void
 wake_vm_take_requests(uint64_t now)
 {
-    uint64_t     retry;
-    wake_ask_t  *ask, *next;
+    uint64_t              retry;
+    wake_ask_t           *ask, *next;
+    hatch_wake_failure_t  failure;
 
     pthread_mutex_lock(&wakes.lock);
     next = wakes.asked;
@@ -470,7 +485,7 @@ wake_vm_take_requests(uint64_t now)
 
     while ((ask = next) != NULL) {
         next = ask->next;
-        (void) wake_vm_begin(ask->id, now, &retry);
+        (void) wake_vm_begin(ask->id, now, &retry, &failure);
         free(ask);
     }
 }

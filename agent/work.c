@@ -2,6 +2,7 @@
 
 #include "work.h"
 #include "cond.h"
+#include "host.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -182,7 +183,7 @@ work_step(const char *what, int64_t seconds)
 void
 work_start_begin(const config_t *config)
 {
-    work_step("waiting for other VMs to start", config->save_timeout);
+    work_step("waiting for other VMs to start", host_save_timeout(config));
 
     pthread_mutex_lock(&work_lock);
 

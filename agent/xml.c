@@ -271,7 +271,7 @@ int
 xml_read_network(const char *text, xml_network_t *network, hatch_err_t *err)
 {
     xmlNodePtr                ip, node;
-    struct xml_host_s        *host;
+    vm_address_t             *host;
     cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
 
     memset(network, 0, sizeof(*network));
@@ -314,4 +314,113 @@ xml_read_network(const char *text, xml_network_t *network, hatch_err_t *err)
     }
 
     return 0;
+}
+
+
+/* What an attribute of <source>, or the text of an element, names. */
+static int
+xml_call_file(xmlChar *path, int (*each)(void *ctx, const char *path),
+    void *ctx)
+{
+    int  rc = 0;
+
+    if (path != NULL && path[0] == '/') {
+        rc = each(ctx, (const char *) path);
+    }
+
+    xmlFree(path);
+
+    return rc;
+}
+
+
+static int
+xml_walk_files(xmlNodePtr node, int (*each)(void *ctx, const char *path),
+    void *ctx)
+{
+    int     rc = 0;
+    size_t  i;
+
+    static const char *const  texts[] = {
+        "kernel", "initrd", "loader", "nvram", "emulator"
+    };
+
+    for ( /* void */ ; node != NULL && rc == 0; node = node->next) {
+        if (node->type != XML_ELEMENT_NODE) {
+            continue;
+        }
+
+        if (xmlStrcmp(node->name, BAD_CAST "source") == 0) {
+            rc = xml_call_file(xmlGetProp(node, BAD_CAST "file"), each, ctx);
+
+            if (rc == 0) {
+                rc = xml_call_file(xmlGetProp(node, BAD_CAST "dev"), each,
+                                   ctx);
+            }
+        }
+
+        for (i = 0; rc == 0 && i < sizeof(texts) / sizeof(texts[0]); i++) {
+            if (xmlStrcmp(node->name, BAD_CAST texts[i]) == 0) {
+                rc = xml_call_file(xmlNodeGetContent(node), each, ctx);
+            }
+        }
+
+        if (rc == 0) {
+            rc = xml_walk_files(node->children, each, ctx);
+        }
+    }
+
+    return rc;
+}
+
+
+int
+xml_each_file(const char *text, int (*each)(void *ctx, const char *path),
+    void *ctx)
+{
+    cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
+
+    return doc != NULL ? xml_walk_files(xmlDocGetRootElement(doc), each, ctx)
+                       : -1;
+}
+
+
+/* <secmodel> has <model>dac</model> and <baselabel type='kvm'>+64055:+64055 */
+int
+xml_read_qemu_user(const char *text, uid_t *uid, gid_t *gid)
+{
+    int                       rc = -1;
+    unsigned                  u, g;
+    xmlChar                  *model, *label;
+    xmlNodePtr                node;
+    cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
+
+    node = doc != NULL ? xml_child(xmlDocGetRootElement(doc), "host") : NULL;
+
+    for (node = node != NULL ? node->children : NULL; node != NULL && rc != 0;
+         node = node->next)
+    {
+        if (node->type != XML_ELEMENT_NODE
+            || xmlStrcmp(node->name, BAD_CAST "secmodel") != 0)
+        {
+            continue;
+        }
+
+        model = xmlNodeGetContent(xml_child(node, "model"));
+        label = xmlNodeGetContent(xml_child(node, "baselabel"));
+
+        if (model != NULL && label != NULL
+            && xmlStrcmp(model, BAD_CAST "dac") == 0
+            && sscanf((const char *) label, "+%u:+%u", &u, &g) == 2)
+        {
+            *uid = u;
+            *gid = g;
+            rc = 0;
+        }
+
+        xmlFree(model);
+        xmlFree(label);
+    }
+
+    return rc;
 }

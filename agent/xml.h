@@ -36,10 +36,7 @@ typedef struct {
     struct in_addr  gateway;
     unsigned        prefix;
     unsigned        hosts;          /* in host[], which the caller frees */
-    struct xml_host_s {
-        char            mac[VM_MAC_SIZE];
-        struct in_addr  ip;
-    }              *host;
+    vm_address_t   *host;
 } xml_network_t;
 
 
@@ -62,9 +59,21 @@ char *xml_edit_domain(const char *text, const vm_t *vm);
 /*
  * Reads our metadata element, as virDomainGetMetadata() gives it, into vm
  * (whose id is set already; vCPUs and memory are libvirt's to say).
- * HATCH_ERR_CORRUPT if it is not what we write.
+ * HATCH_ERR_CORRUPT if it is not what we write, HATCH_ERR_NOT_FOUND if it is
+ * another VM's: the domain was renamed, or made from a copy of its XML.
  */
 int xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err);
+
+/* QEMU's user and group, of the host's capabilities.  0, or -1. */
+int xml_read_qemu_user(const char *text, uid_t *uid, gid_t *gid);
+
+/*
+ * Calls each(ctx, path) for every file that a domain's XML names: disks and
+ * what is below them, kernel, initrd, firmware, emulator; until it returns
+ * non-zero, which is returned.  -1 if the XML cannot be read.
+ */
+int xml_each_file(const char *text, int (*each)(void *ctx, const char *path),
+    void *ctx);
 
 int xml_read_network(const char *text, xml_network_t *network,
     hatch_err_t *err);

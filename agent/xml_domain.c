@@ -15,7 +15,7 @@
 
 /* --- our metadata: what libvirt has no place for --- */
 
-#define XML_ATTRIBUTES  14
+#define XML_ATTRIBUTES  15
 #define XML_VALUE_SIZE  24
 
 
@@ -60,6 +60,7 @@ xml_attributes(const vm_t *vm, xml_attributes_t *a)
 {
     a->n = 0;
 
+    xml_add(a, "id", vm->id);
     xml_add(a, "name", vm->name);
     xml_add(a, "image_id", vm->image_id);
     xml_add(a, "template_id", vm->template_id);
@@ -203,11 +204,21 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
 int
 xml_read_metadata(const char *text, vm_t *vm, hatch_err_t *err)
 {
+    char                      id[HATCH_ID_SIZE];
     xmlNodePtr                node;
     const char               *bad;
     cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
 
     node = doc != NULL ? xmlDocGetRootElement(doc) : NULL;
+
+    /* domains of before have none; theirs is their name */
+    if (node != NULL && xml_get_string(node, "id", id, sizeof(id)) == 0
+        && strcmp(id, vm->id) != 0)
+    {
+        return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "domain %s has the "
+                             "metadata of %s, it is no VM of Hatch's", vm->id,
+                             id);
+    }
 
     bad = node != NULL && xmlStrcmp(node->name, BAD_CAST "vm") == 0
           ? xml_read_attributes(node, vm) : "vm";

@@ -75,10 +75,11 @@ hatch_activity_own(hatch_activity_t *activity, const char *path,
     rc = hatch_file_open(&activity->file, &hatch_activity_kind, path, 1, 0,
                          &why);
 
-    /* no write permission is a mistake to report, not a file to replace */
-    if (rc == HATCH_ERR_DENIED) {
-        *err = why;
-        return rc;
+    /* no permission, or a file of somebody's, is a mistake to report */
+    if (rc != 0
+        && hatch_file_may_replace(&hatch_activity_kind, path, &why, err) != 0)
+    {
+        return (int) err->code;
     }
 
     if (rc != 0 || activity->file.slots != slots) {

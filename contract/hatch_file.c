@@ -276,6 +276,61 @@ hatch_file_create(hatch_file_t *file, const hatch_file_kind_t *kind,
 }
 
 
+/* Somebody of another version may own it: the lock is the same. */
+static int
+hatch_file_is_held(const char *path)
+{
+    int  fd, held;
+
+    fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    held = fd != -1 && flock(fd, LOCK_EX | LOCK_NB) == -1
+           && errno == EWOULDBLOCK;
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    return held;
+}
+
+
+static int
+hatch_file_busy(const hatch_file_kind_t *kind, const char *path,
+    hatch_err_t *err)
+{
+    return hatch_err_set(err, HATCH_ERR_BUSY,
+                         "%s \"%s\" is in use by another process; stop it "
+                         "or name another file", kind->what, path);
+}
+
+
+int
+hatch_file_may_replace(const hatch_file_kind_t *kind, const char *path,
+    const hatch_err_t *why, hatch_err_t *err)
+{
+    switch (why->code) {
+
+    case HATCH_ERR_ABSENT:
+        return 0;
+
+    case HATCH_ERR_EMPTY:
+    case HATCH_ERR_TRUNCATED:
+    case HATCH_ERR_VERSION:
+    case HATCH_ERR_LAYOUT:
+    case HATCH_ERR_SLOTS:
+    case HATCH_ERR_CORRUPT:
+        return hatch_file_is_held(path) ? hatch_file_busy(kind, path, err) : 0;
+
+    default:
+        if (err != NULL) {
+            *err = *why;
+        }
+
+        return (int) why->code;
+    }
+}
+
+
 int
 hatch_file_lock(hatch_file_t *file, const hatch_file_kind_t *kind,
     const char *path, hatch_err_t *err)
@@ -285,13 +340,18 @@ hatch_file_lock(hatch_file_t *file, const hatch_file_kind_t *kind,
     }
 
     if (errno == EWOULDBLOCK) {
-        return hatch_err_set(err, HATCH_ERR_BUSY,
-                             "%s \"%s\" is in use by another process; stop it "
-                             "or name another file", kind->what, path);
+        return hatch_file_busy(kind, path, err);
     }
 
     return hatch_err_errno(err, errno, "cannot lock %s \"%s\"", kind->what,
                            path);
+}
+
+
+void
+hatch_file_unlock(hatch_file_t *file)
+{
+    (void) flock(file->fd, LOCK_UN);
 }
 
 

@@ -66,16 +66,29 @@ int hatch_file_open(hatch_file_t *file, const hatch_file_kind_t *kind,
 
 /*
  * Creates a file of zeroes with a valid head, all of its blocks allocated,
- * and puts it at path, replacing what is there.  uid and gid of -1 leave the
- * owner as it is.
+ * and puts it at path, replacing what is there (hatch_file_may_replace()).
+ * uid and gid of -1 leave the owner as it is.
  */
 int hatch_file_create(hatch_file_t *file, const hatch_file_kind_t *kind,
     const char *path, uint32_t slots, mode_t mode, uid_t uid, gid_t gid,
     hatch_err_t *err);
 
+/*
+ * Why a file could not be opened for writing (the code and text of
+ * hatch_file_open()) decides whether its owner may put a new one in its place:
+ * 0 if there is none, if it is empty, or if it is ours by its magic, of any
+ * version or damaged, and no other process holds it.  Else the file is
+ * somebody's: returns why's code, or HATCH_ERR_BUSY, with err filled.
+ */
+int hatch_file_may_replace(const hatch_file_kind_t *kind, const char *path,
+    const hatch_err_t *why, hatch_err_t *err);
+
 /* Takes the writer's lock on an open file.  HATCH_ERR_BUSY if it is taken. */
 int hatch_file_lock(hatch_file_t *file, const hatch_file_kind_t *kind,
     const char *path, hatch_err_t *err);
+
+/* Gives the lock up, before the same process makes a file in its place. */
+void hatch_file_unlock(hatch_file_t *file);
 
 /* Unmaps and closes; safe to call on a file that is not open. */
 void hatch_file_close(hatch_file_t *file);

@@ -402,3 +402,17 @@ hatch_zone_libvirt(const hatch_zone_t *zone)
     return state <= HATCH_LIBVIRT_DISCONNECTED ? (hatch_libvirt_t) state
                                                : HATCH_LIBVIRT_UNKNOWN;
 }
+
+
+hatch_notice_t
+hatch_zone_notice(const hatch_zone_t *zone, uint32_t *ms)
+{
+    uint64_t  word;
+
+    word = __atomic_load_n(&zone->head->notice, __ATOMIC_RELAXED);
+    *ms = (uint32_t) (word >> 32);
+
+    /* a number of a newer agent's: only the figure is known */
+    return (uint32_t) word < HATCH_NOTICE_MAX ? (hatch_notice_t) (uint32_t) word
+                                              : HATCH_NOTICE_SLOW;
+}

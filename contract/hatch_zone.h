@@ -7,7 +7,8 @@
  *   flock() on it.  nginx workers, tests and hatch-zone attach to it read-only
  *   (hatch_zone_attach); the file's mode keeps them from writing.
  *
- *   offset 0     head      written once, before the file has its name
+ *   offset 0     head      written once, before the file has its name; and
+ *                          notice, a single word
  *          64    beat      heartbeat, published, libvirt: single words
  *          128   counts    VMs by state, under a latch
  *          then  counters  what the agent counts, under a latch
@@ -31,7 +32,8 @@
  *   (hatch_zone_own), keeps the slot and the generation of every VM, repairs
  *   index and counts, and drops what libvirt no longer has.  If it cannot use
  *   the file (another version or size), it puts a new one in its place;
- *   readers notice that by hatch_file_replaced().
+ *   readers notice that by hatch_file_replaced().  A file that is no zone it
+ *   leaves alone, with an error.
  *
  * Times are CLOCK_BOOTTIME milliseconds and are passed in (hatch_clock.h).
  */
@@ -44,6 +46,7 @@
 
 #include "hatch_file.h"
 #include "hatch_id.h"
+#include "hatch_notice.h"
 #include "hatch_state.h"
 #include "hatch_zone_stats.h"
 
@@ -131,7 +134,9 @@ typedef struct {
 
 typedef struct {
     hatch_file_head_t    head;
-    uint64_t             reserved[4];
+    uint64_t             notice;        /* hatch_notice_t, and above it ms;
+                                         * relaxed; 0 in older agents' */
+    uint64_t             reserved[3];
 
     /* 64: single words, relaxed unless said otherwise */
     uint64_t             heartbeat;     /* the agent was alive then */
@@ -258,6 +263,9 @@ uint64_t hatch_zone_sampled(const hatch_zone_t *zone);
 uint64_t hatch_zone_started(const hatch_zone_t *zone);
 hatch_libvirt_t hatch_zone_libvirt(const hatch_zone_t *zone);
 
+/* What the agent found amiss with the host, and its figure (ms). */
+hatch_notice_t hatch_zone_notice(const hatch_zone_t *zone, uint32_t *ms);
+
 
 /* --- the writer: the agent; one thread at a time --- */
 
@@ -272,7 +280,7 @@ typedef struct {
 /*
  * Takes over the zone at path or creates a new one, with the given slots;
  * gid (or -1) is the group that may read it.  HATCH_ERR_BUSY if another agent
- * owns it.  What a former agent published stays until it is overwritten or
+ * owns it, HATCH_ERR_FOREIGN if the file is not a zone.  What a former agent published stays until it is overwritten or
  * dropped.
  */
 int hatch_zone_own(hatch_zone_writer_t *writer, const char *path,
@@ -309,6 +317,10 @@ void hatch_zone_publish(hatch_zone_writer_t *writer, uint64_t now);
 
 void hatch_zone_set_libvirt(hatch_zone_writer_t *writer, hatch_libvirt_t state,
     uint64_t now);
+
+/* What is amiss with the host; NONE takes it back.  ms: hatch_notice.h. */
+void hatch_zone_set_notice(hatch_zone_writer_t *writer, hatch_notice_t notice,
+    uint32_t ms);
 
 /* The statistics of the VM in a slot; stats->generation says of which. */
 void hatch_zone_set_stats(hatch_zone_writer_t *writer, uint32_t slot,

@@ -81,6 +81,27 @@ print_counters(const hatch_zone_t *zone)
 
 
 static void
+print_notice(const hatch_zone_t *zone)
+{
+    char            text[HATCH_NOTICE_TEXT];
+    uint32_t        ms;
+    hatch_notice_t  notice;
+
+    notice = hatch_zone_notice(zone, &ms);
+
+    if (notice == HATCH_NOTICE_NONE) {
+        printf("\"notice\":null,");
+        return;
+    }
+
+    hatch_notice_text(notice, ms, text);
+    printf("\"notice\":");
+    print_string(text);
+    putchar(',');
+}
+
+
+static void
 print_head(const hatch_zone_t *zone, const char *path, uint64_t now)
 {
     uint32_t             state;
@@ -99,6 +120,7 @@ print_head(const hatch_zone_t *zone, const char *path, uint64_t now)
     printf("\"agent_pid\":%u,\"libvirt\":\"%s\",",
            (unsigned) zone->head->agent_pid,
            zone->head->libvirt < 3 ? libvirt[zone->head->libvirt] : "unknown");
+    print_notice(zone);
     print_age("published_age_ms", zone->head->published, now);
     putchar(',');
     print_age("heartbeat_age_ms", zone->head->heartbeat, now);

@@ -226,6 +226,15 @@ hatch_zone_own(hatch_zone_writer_t *writer, const char *path, uint32_t slots,
             hatch_file_close(&zone->file);
             return rc;
         }
+
+    } else if (hatch_file_may_replace(&hatch_zone_kind, path, &why, &why)
+               != 0)
+    {
+        if (err != NULL) {
+            *err = why;
+        }
+
+        return (int) why.code;
     }
 
     if (rc == 0 && zone->file.slots == slots) {
@@ -438,6 +447,16 @@ hatch_zone_set_libvirt(hatch_zone_writer_t *writer, hatch_libvirt_t state,
         __atomic_store_n(&head->libvirt_since, now, __ATOMIC_RELAXED);
         __atomic_store_n(&head->libvirt, (uint32_t) state, __ATOMIC_RELAXED);
     }
+}
+
+
+void
+hatch_zone_set_notice(hatch_zone_writer_t *writer, hatch_notice_t notice,
+    uint32_t ms)
+{
+    __atomic_store_n(&writer->zone.head->notice,
+                     (uint64_t) ms << 32 | (uint32_t) notice,
+                     __ATOMIC_RELAXED);
 }
 
 

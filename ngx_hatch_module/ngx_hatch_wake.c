@@ -365,6 +365,7 @@ ngx_hatch_wake_message(ngx_hatch_wake_t *hw)
 
         result = m->failure == HATCH_WAKE_GONE ? NGX_HATCH_WAKE_GONE
                  : m->failure == HATCH_WAKE_REFUSED ? NGX_HATCH_WAKE_REFUSED
+                 : m->failure == HATCH_WAKE_KEPT ? NGX_HATCH_WAKE_KEPT
                  : NGX_HATCH_WAKE_FAILED;
     }
 

@@ -49,6 +49,7 @@ typedef struct {
     const char  *status;
     const char  *agent;
     const char  *libvirt;
+    ngx_uint_t   unready;
     u_char       age[NGX_INT64_LEN + 5];        /* s, or "null" */
     u_char       reason[6 * NGX_HTTP_HATCH_REASON + 1];     /* as JSON */
 } ngx_http_hatch_ready_t;
@@ -58,6 +59,8 @@ static ngx_str_t *ngx_http_hatch_healthz_text(ngx_http_hatch_format_t format,
     uint32_t vms, uint64_t routes);
 static void ngx_http_hatch_ready(ngx_http_request_t *r,
     ngx_http_hatch_ready_t *ready);
+static void ngx_http_hatch_ready_notice(ngx_http_hatch_ready_t *ready,
+    hatch_zone_t *zone);
 static ngx_uint_t ngx_http_hatch_ready_agent(ngx_http_request_t *r,
     ngx_http_hatch_ready_t *ready);
 static void ngx_http_hatch_ready_reason(ngx_http_hatch_ready_t *ready,
@@ -145,7 +148,7 @@ ngx_http_hatch_readyz_handler(ngx_http_request_t *r)
 {
     ngx_int_t                rc;
     ngx_str_t                body;
-    ngx_uint_t               max_age, not_ready;
+    ngx_uint_t               max_age, reason;
     ngx_http_hatch_ready_t  *ready;
 
     rc = ngx_http_hatch_read_only(r);
@@ -169,23 +172,24 @@ ngx_http_hatch_readyz_handler(ngx_http_request_t *r)
     }
 
     max_age = ngx_http_hatch_loc_conf(r)->max_age;
-    not_ready = ready->reason[0] != '\0';
+    reason = ready->reason[0] != '\0';
 
     body.len = ngx_sprintf(body.data, NGX_HTTP_HATCH_READYZ, ready->status,
-                           not_ready ? "\"" : "null", ready->reason,
-                           not_ready ? "\"" : "", ready->age, max_age / 1000,
+                           reason ? "\"" : "null", ready->reason,
+                           reason ? "\"" : "", ready->age, max_age / 1000,
                            max_age % 1000, ready->agent, ready->libvirt)
                - body.data;
 
-    if (not_ready
+    if (ready->unready
         && ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1)
            != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_hatch_send_json(r, not_ready ? NGX_HTTP_SERVICE_UNAVAILABLE
-                                                 : NGX_HTTP_OK, &body);
+    return ngx_http_hatch_send_json(r, ready->unready
+                                       ? NGX_HTTP_SERVICE_UNAVAILABLE
+                                       : NGX_HTTP_OK, &body);
 }
 
 
@@ -204,6 +208,7 @@ ngx_http_hatch_ready(ngx_http_request_t *r, ngx_http_hatch_ready_t *ready)
     up = ngx_http_hatch_ready_agent(r, ready);
 
     ready->status = "ready";
+    ready->unready = 1;
     ready->reason[0] = '\0';
 
     if (zone == NULL) {
@@ -221,6 +226,29 @@ ngx_http_hatch_ready(ngx_http_request_t *r, ngx_http_hatch_ready_t *ready)
 
     } else if (ngx_hatch_store_count(&hmcf->store, &routes, &err) != NGX_OK) {
         ngx_http_hatch_ready_reason(ready, "starting", "%s", err.text);
+
+    } else {
+        ngx_http_hatch_ready_notice(ready, zone);
+    }
+}
+
+
+/* It is ready, and there may be something to say of the host all the same. */
+
+static void
+ngx_http_hatch_ready_notice(ngx_http_hatch_ready_t *ready, hatch_zone_t *zone)
+{
+    char            text[HATCH_NOTICE_TEXT];
+    uint32_t        ms;
+    hatch_notice_t  notice;
+
+    ready->unready = 0;
+
+    notice = hatch_zone_notice(zone, &ms);
+
+    if (notice != HATCH_NOTICE_NONE) {
+        hatch_notice_text(notice, ms, text);
+        ngx_http_hatch_ready_reason(ready, "ready", "%s", text);
     }
 }
 

@@ -383,6 +383,16 @@ ngx_http_hatch_wake_result(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     case NGX_HATCH_WAKE_TIMEOUT:
         return ngx_http_hatch_wake_timed_out(r);
 
+    case NGX_HATCH_WAKE_KEPT:
+        ctx->hold->retry_after = (ctx->hold->waiter.retry + 999) / 1000;
+
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "wake_failed",
+                                           "the VM's saved memory cannot be "
+                                           "restored now, and is kept; it is "
+                                           "tried again, and a stop of the VM "
+                                           "gives it up");
+
     default:
         ctx->hold->retry_after = (ctx->hold->waiter.retry + 999) / 1000;
 

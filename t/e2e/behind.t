@@ -44,16 +44,15 @@ virsh("undefine $other->{id}");
 state_is($other->{id}, 'running', 'undefined while it runs');
 is(healthz()->{json}{vm_count}, 2, 'it still counts');
 virsh("destroy $other->{id}");
-wait_until('it is gone, with its route', sub {
-    healthz()->{body} eq '{"status":"ok","vm_count":1,"route_count":2}'
-});
+wait_until('it is gone', sub { healthz()->{json}{vm_count} == 1 });
 is(healthz()->{json}{vm_count}, 1, 'destroyed: gone');
-wait_until('its disk is gone', sub {
-    !-e "$dir/state/disks/$other->{id}.qcow2"
+wait_until('the log says what is kept', sub {
+    agent_log() =~ /$other->{id}: libvirt has no such VM; its files .* are kept/
 });
-wait_until('its reservation is gone', sub {
-    virsh('net-dumpxml hatch') !~ /\Q$other->{guest_mac}/
-});
+is(healthz()->{json}{route_count}, 3, 'its route is kept');
+ok(-e "$dir/state/disks/$other->{id}.qcow2", 'its disk, too');
+like(virsh('net-dumpxml hatch'), qr/\Q$other->{guest_mac}/,
+     'and its reservation');
 
 # the metadata is taken off: the domain is nobody's of ours any more
 my $xml = virsh("dumpxml --inactive $vm->{id}");
@@ -137,13 +136,22 @@ state_is($vm->{id}, 'stopped', 'defined again');
 is(api('POST', "/vms/$vm->{id}/start")->{json}{state}, 'running',
    'and it starts, with its disk');
 
-# a reservation that belongs to nobody
+# reservations: somebody's own stays, and one that is in a VM's way goes
 virsh(q{net-update hatch add ip-dhcp-host "<host mac='52:54:00:99:99:99'}
       . q{ ip='10.201.9.9'/>" --live --config});
-wait_until('it is removed', sub {
-    virsh('net-dumpxml hatch') !~ /52:54:00:99:99:99/
+virsh("net-update hatch delete ip-dhcp-host \"<host mac='$vm->{guest_mac}'"
+      . " ip='$vm->{guest_ip}'/>\" --live --config");
+virsh("net-update hatch add ip-dhcp-host \"<host mac='52:54:00:99:99:98'"
+      . " ip='$vm->{guest_ip}'/>\" --live --config");
+wait_until('the one in the way is removed', sub {
+    my $net = virsh('net-dumpxml hatch');
+    $net !~ /52:54:00:99:99:98/ && $net =~ /\Q$vm->{guest_mac}/;
 });
-pass('a reservation of no VM is removed');
+like(virsh('net-dumpxml hatch'), qr/52:54:00:99:99:99/,
+     'a reservation of no VM stays');
+my $r = api('POST', '/vms', { guest_ip => '10.201.9.9' });
+is($r->{status}, 409, 'and its address is not given to a VM');
+like($r->{json}{error}, qr/"guest_ip" is in use by a reservation/, 'says so');
 
 allow_log(qr/warn:/);
 done();

@@ -1,0 +1,21 @@
+/* /dev/kvm, the processor, and who may use them. */
+
+#ifndef HATCH_AGENT_HOST_KVM_H_INCLUDED
+#define HATCH_AGENT_HOST_KVM_H_INCLUDED
+
+#include <sys/types.h>
+
+
+/* Has the processor virtualization, and says so?  1 where it has no flag. */
+int host_kvm_flag(void);
+
+/* Is there a /dev/kvm that the agent can see? */
+int host_kvm_seen(void);
+
+/*
+ * Tries to open /dev/kvm as that user, in a process of its own: 0, the errno,
+ * or -1 if it could not be tried.
+ */
+int host_kvm_open_as(uid_t uid, gid_t gid);
+
+#endif /* HATCH_AGENT_HOST_KVM_H_INCLUDED */
