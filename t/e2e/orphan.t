@@ -1,0 +1,245 @@
+#!/usr/bin/perl
+
+# What libvirt does not have any more is kept, and used again when it is back;
+# only DELETE deletes.  Nor does another agent, another driver of libvirt, a
+# record that cannot be read or a full disk cost anything.
+
+use strict;
+use warnings;
+
+use Test::Hatch world => 'libvirt';
+use Test::More;
+
+allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by|connect\(\) to unix)/);
+
+# a disk of its own, which will be full
+mkdir "$dir/state";
+system('mount', '-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', "$dir/state") == 0
+    or die;
+mkdir "$dir/images";
+system('cp', "$Test::Hatch::build/image/vmlinuz",
+       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
+system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
+       '8M') == 0 or die;
+
+sub agent {
+    start_agent(connect => 'qemu:///system',
+                env => { HATCH_LOG_LEVEL => 'info',
+                         HATCH_RESYNC_INTERVAL => 1 }, @_);
+}
+
+agent();
+start_nginx();
+my $image = api('POST', '/images', {
+    kernel_path => 'vmlinuz', initrd_path => 'initrd',
+    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
+})->{json}{id};
+
+sub vm { return create_vm({ image_id => $image, idle_timeout => undef, @_ }) }
+
+my $vm = vm();
+my $id = $vm->{id};
+create_route($id, $_) for 'web', 'api2';
+
+sub guest {
+    my ($query) = @_;
+    my $r;
+    wait_until('the guest answers', sub {
+        $r = page('web', '/cgi-bin/state' . ($query ? "?$query" : ''));
+        return $r && $r->{status} == 200;
+    }, 90) or return 'no answer';
+    my %state = $r->{body} =~ /^(\w+) (.*)$/mg;
+    return "$state{memory}/$state{disk}";
+}
+
+sub files {
+    return join ' ', sort grep -e, "$dir/state/disks/$id.qcow2",
+                     "$dir/state/seeds/$id.iso", glob "$dir/state/snapshots/*";
+}
+
+is(guest('mine'), 'mine/mine', 'something to lose');
+my $snap = api('POST', "/vms/$id/snapshot", { keep_running => JSON::PP::true })
+           ->{json}{id};
+ok($snap, 'a snapshot');
+my $files = files();
+like($files, qr/\Q$id\E\.qcow2.*\Q$id\E\.iso.*\Q$snap/, 'files');
+is(api('POST', "/vms/$id/stop", { force => JSON::PP::true })->{status}, 200,
+   'stop');
+my $xml = virsh("dumpxml --inactive $id");
+
+# Gone, and all of it is there.
+sub kept {
+    my ($what) = @_;
+    wait_until("$what: gone", sub { healthz()->{json}{vm_count} == 0 });
+    is(api('GET', "/vms/$id")->{status}, 404, "$what: it is no VM");
+    wait_until('the log', sub {
+        agent_log() =~ /$id: libvirt has no such VM; its files .* are kept/
+    });
+    is(scalar(() = agent_log() =~ /$id: libvirt has no such VM/g), 1,
+       'one line says what is kept');
+    is(files(), $files, 'its files');
+    is(healthz()->{json}{route_count}, 2, 'its routes');
+    is(page('web')->{status}, 404, 'which lead nowhere');
+    like(virsh("net-dumpxml --inactive hatch"), qr/\Q$vm->{guest_mac}/,
+         'its reservation');
+    my $other = create_vm({ idle_timeout => undef });
+    isnt($other->{guest_ip}, $vm->{guest_ip}, 'its address is not given away');
+    my $r = api('POST', '/vms', { guest_mac => $vm->{guest_mac} });
+    is($r->{status}, 409, 'nor its MAC');
+    like($r->{json}{error}, qr/"guest_mac" is in use by a reservation/,
+         'it is reserved');
+    is(api('DELETE', "/vms/$other->{id}")->{status}, 200, 'delete another');
+    is(files(), $files, 'which costs it nothing');
+}
+
+sub back {
+    my ($what) = @_;
+    wait_until("$what: back", sub {
+        (api('GET', "/vms/$id")->{json}{state} // '') eq 'stopped'
+    });
+    wait_until('the log', sub { agent_log() =~ /$id: is back/ });
+    is(guest(), '/mine', "$what: it wakes at its route, with its disk");
+    is(api('POST', "/vms/$id/stop", { force => JSON::PP::true })->{status},
+       200, 'stop');
+    is(scalar @{ api('GET', "/vms/$id/snapshots")->{json} }, 1, 'a snapshot');
+    stop_agent();
+    unlink "$dir/logs/agent.log";
+    agent();
+}
+
+# --- renamed ---
+
+virsh("domrename $id mine");
+is($?, 0, 'virsh domrename');
+kept('renamed');
+like(virsh('list --all --name'), qr/^mine$/m, 'the domain is somebody\'s');
+virsh("domrename mine $id");
+back('renamed back');
+
+# to a name that a VM of ours could have
+virsh("domrename $id vm_aaaaaaaaaaaaaaaa");
+kept('renamed to another VM\'s name');
+is(api('GET', '/vms/vm_aaaaaaaaaaaaaaaa')->{status}, 404, 'and is none');
+virsh("domrename vm_aaaaaaaaaaaaaaaa $id");
+back('renamed back');
+
+# --- undefined and defined again ---
+
+virsh("undefine $id");
+kept('undefined');
+write_file("$dir/again.xml", $xml);
+virsh("define $dir/again.xml");
+back('defined again');
+
+# the same while no agent runs
+stop_agent();
+virsh("undefine $id");
+agent();
+kept('undefined without an agent');
+virsh("define $dir/again.xml");
+back('defined again');
+
+# a copy of its definition is no VM of Hatch's
+(my $copy = $xml) =~ s{<name>.*?</name>}{<name>vm_bbbbbbbbbbbbbbbb</name>};
+$copy =~ s{<uuid>.*?</uuid>}{};
+$copy =~ s{<mac address.*?/>}{};
+write_file("$dir/copy.xml", $copy);
+virsh("define $dir/copy.xml");
+is($?, 0, 'a copy is defined') or diag virsh("define $dir/copy.xml");
+wait_until('a comparison',
+           sub { virsh('domstate vm_bbbbbbbbbbbbbbbb') =~ /shut off/ });
+is(api('GET', '/vms/vm_bbbbbbbbbbbbbbbb')->{status}, 404,
+   'it is not taken for a VM');
+virsh('undefine vm_bbbbbbbbbbbbbbbb');
+is(files(), $files, 'which costs nothing');
+
+# --- a record that cannot be read ---
+
+my $record = "$dir/state/snapshots/$snap.json";
+my $text = slurp($record);
+for my $broken ('{"id":', '', '[]') {
+    stop_agent();
+    unlink "$dir/logs/agent.log";
+    write_file($record, $broken);
+    agent();
+    like(agent_log(), qr/snapshots\/$snap\.json is ignored/, 'a broken record');
+    like(agent_log(), qr/snapshot $snap has no record .* are kept/,
+         'its files are kept, says the log');
+    is(api('GET', "/snapshots/$snap")->{status}, 404, 'it cannot be used');
+    is(files(), $files, 'and all is there');
+}
+stop_agent();
+unlink $record or die;
+agent();
+like(agent_log(), qr/snapshot $snap has no record/, 'no record at all');
+is(files(), join(' ', grep $_ ne $record, split / /, $files), 'kept as well');
+stop_agent();
+write_file($record, $text);
+agent();
+is(api('GET', "/snapshots/$snap")->{status}, 200, 'put back: it is there');
+
+# --- another driver of libvirt ---
+
+write_file("$dir/state/pending/vm_cccccccccccccccc.json",
+           '{"operation":"create"}');
+write_file("$dir/state/disks/vm_cccccccccccccccc.qcow2", 'x');
+stop_agent();
+start_agent();
+is(api('GET', '/vms')->{body}, '[]', 'test:///default has none of the VMs');
+wait_until('it has looked', sub { agent_log() =~ /$id: libvirt has no such/ });
+create_vm();
+is(healthz()->{json}{vm_count}, 1, 'and makes its own');
+stop_agent();
+is(files(), $files, 'all files are there');
+ok(-e "$dir/state/disks/vm_cccccccccccccccc.qcow2",
+   'also of what is not recovered');
+unlink glob "$dir/state/*/vm_cccccccccccccccc*";
+agent();
+is(healthz()->{json}{route_count}, 2, 'and all routes');
+is(guest(), '/mine', 'the VM is as it was');
+
+# --- a second agent ---
+
+my ($first) = zone()->{agent_pid};
+my $pid = spawn("$dir/logs/second.log", "$Test::Hatch::build/hatch-agent",
+                '--connect', 'qemu:///system', '--zone', "$dir/run/zone2",
+                '--socket', "$dir/run/agent2.sock",
+                '--wake-socket', "$dir/run/wake2.sock",
+                '--state-dir', "$dir/state", '--image-dir', "$dir/images");
+is(reap($pid) >> 8, 1, 'a second agent with another zone does not start');
+like(slurp("$dir/logs/second.log"),
+     qr/"state_dir": "\Q$dir\E\/state" is in use by another agent, pid $first;/,
+     'and says who has the directory');
+ok(!-e "$dir/run/zone2" && !-e "$dir/run/agent2.sock", 'it has made nothing');
+is(api('GET', "/vms/$id")->{json}{state}, 'running', 'the first goes on');
+
+# --- a full disk ---
+
+my $full = vm(name => 'full', disk_mib => 16);
+create_route($full->{id}, 'full');
+system('dd', 'if=/dev/zero', "of=$dir/state/fill", 'bs=64k', 'status=none');
+system("cat /dev/zero > $dir/state/fill2 2>/dev/null");
+is(api('POST', "/vms/$full->{id}/snapshot")->{status}, 507,
+   'the state directory is full');
+my $r = api('DELETE', "/snapshots/$snap");
+is($r->{status}, 200, 'a snapshot can be deleted') or diag $r->{body};
+system("cat /dev/zero > $dir/state/fill3 2>/dev/null");
+$r = api('DELETE', "/vms/$full->{id}");
+is($r->{status}, 200, 'a VM, too') or diag $r->{body};
+is(join(' ', glob("$dir/state/*/$full->{id}*")), '', 'with its files');
+is(page('full')->{status}, 404, 'and route');
+unlike(virsh('list --all --name'), qr/$full->{id}/, 'and domain');
+unlink "$dir/state/fill", "$dir/state/fill2", "$dir/state/fill3";
+
+# and what a user deletes is gone
+is(api('DELETE', "/vms/$id")->{status}, 200, 'DELETE');
+is(files(), '', 'deletes the files');
+is(api('GET', '/routes')->{body}, '[]', 'the routes');
+unlike(virsh("net-dumpxml --inactive hatch"), qr/\Q$vm->{guest_mac}/,
+       'and the reservation');
+is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+
+stop_agent();
+stop_nginx();
+system('umount', "$dir/state");
+done();
