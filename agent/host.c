@@ -24,10 +24,13 @@
  */
 #define HOST_SLOW      200
 
+/* So slow, ms, is no host that is only busy. */
+#define HOST_SURE      1000
+
 /* How many looks the slowest of libvirt's calls may take: a definition. */
 #define HOST_LOOKS     20
 
-/* How long a creation waits for the first answer, ms. */
+/* How long a creation waits for each of the first answers, ms. */
 #define HOST_WAIT      60000
 
 
@@ -44,6 +47,8 @@ static struct {
     pthread_mutex_t   lock;
     pthread_cond_t    changed;
     host_answer_t     answer;
+    uint32_t          look;             /* ms, 0: libvirt remembers */
+    unsigned          measured:1;       /* look is known, or never will be */
     unsigned          known:1;          /* answer is one */
     unsigned          begun:1;          /* changed is initialized */
 } host = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -85,6 +90,10 @@ host_measure(virConnectPtr conn)
         }
 
         least = ms < least ? ms : least;
+
+        if (least >= HOST_SURE) {
+            break;
+        }
     }
 
     return least >= HOST_SLOW ? least : 0;
@@ -171,19 +180,19 @@ host_choose(host_answer_t *answer, int offered, int local, uid_t uid,
 }
 
 
-/* All questions, one after the other; each may take seconds. */
+/* All other questions, one after the other; each may take seconds. */
 static void
-host_find_out(virConnectPtr conn, host_answer_t *answer)
+host_find_out(virConnectPtr conn, uint32_t look, host_answer_t *answer)
 {
     int       offered, local, error = 0;
     uid_t     uid = (uid_t) -1;
     uint32_t  ms;
 
     memset(answer, 0, sizeof(*answer));
+    answer->look = look;
 
     offered = host_look(conn, "kvm", &ms) == 0;
     local = !host_is_remote(conn) && host_kvm_seen();
-    answer->look = host_measure(conn);
 
     if (local && (offered || answer->look != 0)) {
         error = host_kvm_error(conn, &uid);
@@ -230,7 +239,7 @@ host_check(const config_t *config, char *warning)
         return 0;
     }
 
-    host_find_out(conn, &answer);
+    host_find_out(conn, host_measure(conn), &answer);
 
     return host_warning(config, &answer, warning);
 }
@@ -267,19 +276,36 @@ host_publish(const config_t *config, const host_answer_t *answer)
 }
 
 
+/* First: operations that begin now take their deadlines from it. */
+static void
+host_publish_look(uint32_t look)
+{
+    pthread_mutex_lock(&host.lock);
+    host.look = look;
+    host.measured = 1;
+    pthread_cond_broadcast(&host.changed);
+    pthread_mutex_unlock(&host.lock);
+}
+
+
 static void *
 host_run(void *data)
 {
+    uint32_t       look;
     virt_lease_t   lease = { NULL, 0 };
     hatch_err_t    err;
     host_answer_t  answer;
 
     if (virt_lease(&lease, &err) != 0) {
-        return NULL;                    /* the next connection asks again */
+        host_publish_look(0);           /* the next connection asks again */
+        return NULL;
     }
 
+    look = virt_is_test(lease.conn) ? 0 : host_measure(lease.conn);
+    host_publish_look(look);
+
     if (!virt_is_test(lease.conn)) {
-        host_find_out(lease.conn, &answer);
+        host_find_out(lease.conn, look, &answer);
 
         /* what a connection that was lost meanwhile said is worth nothing */
         if (virConnectIsAlive(lease.conn) == 1) {
@@ -310,9 +336,28 @@ host_ask(const config_t *config)
     rc = work_detach(host_run, (void *) config);
 
     if (rc != 0) {
+        host_publish_look(0);
         log_event(LOG_WARN, "libvirt is not asked what QEMU can do: %s",
                   strerror(rc));
     }
+}
+
+
+void
+host_wait(void)
+{
+    struct timespec  deadline = cond_deadline(HOST_WAIT);
+
+    pthread_mutex_lock(&host.lock);
+
+    while (!host.measured
+           && pthread_cond_timedwait(&host.changed, &host.lock, &deadline)
+              != ETIMEDOUT)
+    {
+        /* void */
+    }
+
+    pthread_mutex_unlock(&host.lock);
 }
 
 
@@ -361,7 +406,7 @@ host_extra(void)
     int64_t  ms;
 
     pthread_mutex_lock(&host.lock);
-    ms = host.known ? (int64_t) host.answer.look * HOST_LOOKS : 0;
+    ms = (int64_t) host.look * HOST_LOOKS;
     pthread_mutex_unlock(&host.lock);
 
     return (ms + 999) / 1000;

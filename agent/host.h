@@ -35,6 +35,12 @@ void host_ask(const config_t *config);
 int host_check(const config_t *config, char *warning);
 
 /*
+ * Waits until it is known how slow libvirt is, a minute at most: a new VM's
+ * first steps have their deadlines from it.
+ */
+void host_wait(void);
+
+/*
  * The type of a new domain: "kvm", "qemu" or "test".  Waits for the first
  * answer where it depends on that, for a minute at most.  Any thread.
  */

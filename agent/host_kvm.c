@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/kvm.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -100,7 +102,9 @@ host_kvm_child(uid_t uid, gid_t gid, const gid_t *groups, int n)
     }
 
     fd = open(HOST_KVM, O_RDWR | O_CLOEXEC);
-    _exit(fd != -1 ? 0 : errno);
+
+    _exit(fd == -1 ? errno
+          : ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION ? 0 : ENODEV);
 }
 
 

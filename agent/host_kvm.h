@@ -13,8 +13,8 @@ int host_kvm_flag(void);
 int host_kvm_seen(void);
 
 /*
- * Tries to open /dev/kvm as that user, in a process of its own: 0, the errno,
- * or -1 if it could not be tried.
+ * Tries to open /dev/kvm as that user, in a process of its own: 0, the errno
+ * (ENODEV for a file that is no KVM), or -1 if it could not be tried.
  */
 int host_kvm_open_as(uid_t uid, gid_t gid);
 

@@ -341,6 +341,10 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
     rc = virt_lease(&op.lease, err);
 
     if (rc == 0) {
+        host_wait();
+    }
+
+    if (rc == 0) {
         rc = vm_reserve(&op, err);
     }
 

@@ -57,6 +57,27 @@ ok(wait_until('the zone is back', sub { (zone() // {})->{vm_count} }),
 is(api('GET', "/vms/$vm->{id}")->{status}, 200, 'the agent lives');
 stop_agent();
 
+# somebody puts a file of his own there
+start_agent();
+unlink "$dir/run/zone" or die;
+write_file("$dir/run/zone", 'important');
+wait_until('a warning', sub { agent_log() =~ /is not a Hatch zone/ });
+
+# signals that end no daemon; with each, the agent looks at the zone again
+for my $signal ('HUP', 'USR1', 'USR2') {
+    kill $signal, $Test::Hatch::agent;
+    ok(wait_until("SIG$signal in the log",
+                  sub { agent_log() =~ /warn: SIG$signal is ignored/ }),
+       "SIG$signal: says that it does nothing");
+}
+is(slurp("$dir/run/zone"), 'important', 'which is not overwritten');
+is(scalar(() = agent_log() =~ /is not a Hatch zone/g), 1, 'one warning');
+is(api('GET', '/vms')->{status}, 200, 'the agent goes on');
+unlink "$dir/run/zone" or die;
+ok(wait_until('the zone is back', sub { zone() }), 'once it is gone');
+
+is(stop_agent(), 0, 'SIGTERM ends it');
+
 # another size: a new file
 start_agent(env => { HATCH_ZONE_VMS => 4 });
 isnt((stat "$dir/run/zone")[1], $inode, 'another size is another file');

@@ -147,7 +147,71 @@ like($out, qr/"group": there is no group "no-such-group"/, 'says so');
 is($rc, 1, 'a zone that cannot be made');
 like($out, qr/cannot create "\/proc\/nothing"/, 'says so');
 
+# what is somebody's is not overwritten; --check says so, too
+mkdir "$dir/mine";
+write_file("$dir/mine/$_", "important\n") for 'file', 'short';
+write_file("$dir/mine/long", 'important ' x 1000);
+mkdir "$dir/mine/folder";
+symlink "$dir/mine/file", "$dir/mine/link";
+my $listener = IO::Socket::UNIX->new(Local => "$dir/mine/live", Listen => 1);
+my $datagram = IO::Socket::UNIX->new(Local => "$dir/mine/datagram",
+                                     Type => IO::Socket::UNIX::SOCK_DGRAM());
+my @mine = map [$_, slurp("$dir/mine/$_"), (lstat "$dir/mine/$_")[1, 2, 7]],
+           qw(file short long folder link live datagram);
+
+for my $case (['zone', 'not a Hatch zone', qw(file long link)],
+              ['zone', 'not a regular file', 'folder'],
+              ['socket', 'not a socket', qw(file long folder link)],
+              ['wake-socket', 'not a socket', qw(file folder)],
+              ['socket', 'in use by another', qw(live datagram)],
+              ['wake-socket', 'in use by another', 'live'])
+{
+    my ($option, $words, @names) = @$case;
+
+    for my $name (@names) {
+        my %paths = (zone => "$dir/mine/new.zone",
+                     socket => "$dir/mine/new.sock",
+                     'wake-socket' => "$dir/mine/new.wake");
+        $paths{$option} = "$dir/mine/$name";
+        my @args = ('--connect', 'test:///default', '--state-dir',
+                    "$dir/mine/state", map { ("--$_", $paths{$_}) } keys %paths);
+
+        ($rc, $out) = run({}, @args);
+        is($rc, 1, "--$option $name");
+        like($out, qr/"\Q$paths{$option}\E".*\Q$words/, 'says why');
+
+        # an agent that runs, with the same configuration, is no mistake
+        ($rc, $out) = run({}, '--check', @args);
+        is($rc, $words =~ /in use/ ? 0 : 1, '--check');
+        like($out, qr/"\Q$paths{$option}\E".*\Q$words/, 'says it, too')
+            if $rc != 0;
+        is(join(' ', glob "$dir/mine/new.*"), '', 'nothing was made');
+    }
+}
+
+is_deeply([map [$_, slurp("$dir/mine/$_"), (lstat "$dir/mine/$_")[1, 2, 7]],
+           qw(file short long folder link live datagram)], \@mine,
+          'all of it is as it was');
+undef $listener;
+
+# a zone of another version is ours, unless another agent has it
 start_agent();
+stop_agent();
+open my $other, '+<', "$dir/run/zone" or die;
+seek $other, 8, 0;
+print $other pack 'L', 3;
+$other->flush;
+flock $other, 2 or die;
+($rc, $out) = run({}, '--connect', 'test:///default', '--zone',
+                  "$dir/run/zone", '--socket', "$dir/run/agent.sock",
+                  '--wake-socket', "$dir/run/wake.sock",
+                  '--state-dir', "$dir/state");
+is($rc, 1, 'a zone of another version that an agent holds');
+like($out, qr/zone "\S+" is in use by another process/, 'says so');
+close $other;
+
+start_agent();
+is(zone()->{version}, 4, 'one that nobody holds is replaced');
 ($rc, $out) = run({}, '--connect', 'test:///default', '--zone',
                   "$dir/run/zone", '--socket', "$dir/run/other.sock");
 is($rc, 1, 'a second agent on the same zone');
