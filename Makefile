@@ -38,38 +38,90 @@ unit_t      = $(patsubst t/unit/%.c,$(BUILD)/unit/%.t,$(wildcard t/unit/*.c))
 
 CPPFLAGS_   = -std=gnu11 -pthread -Icontract -Ilib -Iagent \
               -DHATCH_VERSION='"$(VERSION)"' $(HARDENING) $(WARNINGS) \
-              $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
-LDLIBS_     = $(shell pkg-config --libs $(LIBS) 2>/dev/null) -llmdb
+              $(LIBS_CFLAGS)
+LDLIBS_     = $(LIBS_LIBS) -llmdb
+
+# asked once, and not before the packages are there
+LIBS_CFLAGS = $(eval LIBS_CFLAGS := \
+                $$(shell pkg-config --cflags $(LIBS) 2>/dev/null))$(LIBS_CFLAGS)
+LIBS_LIBS   = $(eval LIBS_LIBS := \
+                $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-cloud-init test-asan soak bench bench-quick bench-wake \
-        check fuzz install clean help \
-        build test-build test-ready
+        test-e2e test-host test-cloud-init test-asan soak bench bench-quick \
+        bench-wake check fuzz install clean help \
+        build-all build-module build-agent build-image build-tests compiled \
+        test-ready
 
 .DEFAULT_GOAL = all
 
+# What a step does is told once, when the first of its files is not up to date;
+# V=1 shows the commands instead.
+ifeq ($(V),1)
+Q           =
+step        =
+else
+Q           = @
+step        = $(if $(told_$(1)),,$(eval told_$(1) = 1)$(info ==> building the \
+              $(1)))
+endif
+
+# Everything is built by one make at a time, with all processors: goals that
+# people give only start it, when the packages that it needs are there.  flock
+# has a second one wait, started by `make -j all test-ready` or elsewhere.
+BUILD_WITH  = mkdir -p $(BUILD) && flock $(BUILD) $(MAKE) \
+              --no-print-directory $(if $(filter 1,$(V)),,-s) \
+              $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc))
+
 ## all           the module, the agent and hatch-zone (= module + agent)
-all: module agent
+all: | deps-build
+	+@$(BUILD_WITH) build-all
 
 ## module        build/ngx_http_hatch_module.so
 module: | deps-build
-	@CC=$(CC) util/build-module $(BUILD)
+	+@$(BUILD_WITH) build-module
 
 ## agent         build/hatch-agent and build/hatch-zone
 agent: | deps-build
-	@$(MAKE) --no-print-directory build
+	+@$(BUILD_WITH) build-agent
 
-build: $(BUILD)/hatch-agent $(BUILD)/hatch-zone
+build-all: build-module build-agent
+
+build-agent: $(BUILD)/hatch-agent $(BUILD)/hatch-zone
+
+# all that a compiler sees, for other compilers and flags
+compiled:
+	+@$(BUILD_WITH) build-all build-tests
+
+# nginx's own make knows what its files depend on
+build-module:
+	+@CC=$(CC) V=$(V) util/build-module $(BUILD)
+
+build-image: $(BUILD)/image/initrd
+
+$(BUILD)/image/initrd: util/build-image
+	$(Q)util/build-image $(BUILD)/image
 
 $(BUILD)/hatch-agent: $(agent_o) $(lib_o) $(contract_o)
-	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 $(BUILD)/hatch-zone: $(BUILD)/obj/contract/hatch_zone_tool.o $(contract_o)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+# the programs that a folder's files are for
+for_agent    = agent
+for_lib      = $(for_agent)
+for_contract = $(for_agent)
+for_t        = tests
+for_bench    = $(for_t)
 
 $(BUILD)/obj/%.o: %.c Makefile
+	$(call step,$(for_$(firstword $(subst /, ,$<))))
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# objects that only a pattern names would be removed, and made again each time
+.SECONDARY:
 
 -include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/obj/t/*/*.d)
 
@@ -81,12 +133,13 @@ deps: deps-run
 
 ## image         the demo guest, in build/image
 image: | deps-run
-	@util/build-image $(BUILD)/image
+	+@$(BUILD_WITH) build-image
 
 ## run           the demo: a VM behind nginx, until Ctrl-C
 run: | deps-run
-	@$(MAKE) --no-print-directory all image
-	@util/run $(BUILD)
+	@util/run --ports
+	+@$(BUILD_WITH) build-all build-image
+	@exec util/run $(BUILD)
 
 # --- tests: all through prove, one summary each ---
 
@@ -95,13 +148,13 @@ TOOLS       = zone-poke route-poke store-hold first-byte load fill domains relay
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/contract.t t/deploy.t t/example.t t/model.t,\
               $(wildcard t/*.t))
 
-test-build: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
+build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
 
 $(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o
 $(BUILD)/unit/route-poke: $(BUILD)/obj/t/lib/route_poke.o
@@ -114,14 +167,14 @@ $(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
 $(BUILD)/unit/visible: $(BUILD)/obj/bench/visible.o
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
 
 test-ready: | deps-test
-	@$(MAKE) --no-print-directory all image test-build
+	+@$(BUILD_WITH) build-all build-image build-tests
 
 ## test          everything below; what CI runs
 test: test-ready
-	@$(PROVE) $(unit_t) t/*.t t/agent/*.t t/e2e/*.t
+	@$(PROVE) $(unit_t) t/*.t t/agent/*.t t/e2e/*.t t/host/*.t
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-unit     C programs: contract and libraries
@@ -140,6 +193,10 @@ test-agent: test-ready
 ## test-e2e      nginx, agent, libvirtd and real guests in a private world
 test-e2e: test-ready
 	@$(PROVE) t/e2e/*.t
+
+## test-host     the same where Debian's own libvirt and systemd run
+test-host: test-ready
+	@$(PROVE) t/host/*.t
 
 SOAK_SECONDS ?= 600
 SOAK_CLIENTS ?= 8
@@ -180,8 +237,10 @@ help:
 C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/build-cloud-image util/build-image util/build-module util/deps \
-              util/fetch-kubernetes util/fetch-test-nginx util/run t/lib/world .ci/run
+SCRIPTS     = docs/model/check util/build-cloud-image util/build-image \
+              util/build-module util/deps \
+              util/fetch-kubernetes util/fetch-test-nginx util/run util/run-firewall \
+              util/run-inside t/lib/host t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, and the model of the sleep handshake
@@ -192,7 +251,7 @@ check: | deps-check
 	    --error-exitcode=1 -Icontract -Ilib -Iagent \
 	    --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	    contract lib agent t/unit t/lib
-	@$(MAKE) --no-print-directory -s BUILD=build-clang CC=clang all test-build
+	+@$(MAKE) --no-print-directory BUILD=build-clang CC=clang compiled
 	@docs/model/check
 	@echo "check: clean"
 
@@ -214,9 +273,9 @@ ASAN_E2E    = $(filter-out t/e2e/run.t t/e2e/truth.t t/e2e/reload.t,\
 
 ## test-asan     the tests with address and undefined-behaviour sanitizers
 test-asan: | deps-test
-	@$(MAKE) --no-print-directory image
-	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS="$(SANITIZE)" \
-	    LDFLAGS="-fsanitize=address,undefined" HARDENING= all test-build
+	+@$(BUILD_WITH) build-image
+	+@$(MAKE) --no-print-directory BUILD=build-asan CFLAGS="$(SANITIZE)" \
+	    LDFLAGS="-fsanitize=address,undefined" HARDENING= compiled
 	@mkdir -p build-asan/image && cp $(BUILD)/image/vmlinuz \
 	    $(BUILD)/image/initrd build-asan/image/
 	@printf '#!/bin/sh\nexport LD_PRELOAD="%s" ASAN_OPTIONS=%s\nexec %s "$$@"\n' \
