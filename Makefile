@@ -26,10 +26,10 @@ AGENT       = activity api api_image api_snapshot api_template api_vm \
               api_vm_action api_vm_parse config config_check disk fault files \
               host host_kvm http idle image image_file listen log main \
               neighbor net pending records recover restore routes saved \
-              saved_file seed snapshot state stats stats_json stats_record \
-              sync sync_vm table table_limits table_reserve table_sleep \
-              table_stats template tidy tool virt vm vm_clock vm_create \
-              vm_sleep wake wake_probe wake_vm work xml xml_domain
+              saved_file seed snapshot snapshot_take state stats stats_json \
+              stats_record sync sync_vm table table_limits table_reserve \
+              table_sleep table_stats template tidy tool virt vm vm_clock \
+              vm_create vm_sleep wake wake_probe wake_vm work xml xml_domain
 
 contract_o  = $(CONTRACT:%=$(BUILD)/obj/contract/hatch_%.o)
 lib_o       = $(LIB:%=$(BUILD)/obj/lib/hatch_%.o)

@@ -109,8 +109,10 @@ files_unmark(void *ctx, const char *name)
     char         path[STATE_PATH_MAX];
     hatch_err_t  err;
 
-    (void) files_test_path(ctx, name, path);
-    (void) state_unlink(path, &err);
+    if (hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
+        (void) files_test_path(ctx, name, path);
+        (void) state_unlink(path, &err);
+    }
 }
 
 
@@ -268,6 +270,70 @@ files_tidy_one(const config_t *config, json_object *told, const char *id,
 }
 
 
+/* Is there anything new?  The route store may be another agent's, too. */
+static int
+files_is_news(const files_found_t *found, json_object *told)
+{
+    json_object_object_foreach(found->files, id, none) {
+        (void) none;
+
+        if (files_is_missing(id)
+            && !json_object_object_get_ex(told, id, NULL))
+        {
+            return 1;
+        }
+    }
+
+    json_object_object_foreach(found->routes, routed, nothing) {
+        (void) nothing;
+
+        if (!files.test && files_is_missing(routed)
+            && !json_object_object_get_ex(told, routed, NULL))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * A VM that was just being deleted may have been seen, and have gone since: it
+ * is not found again.
+ */
+static void
+files_tidy_found(const config_t *config, const files_found_t *found,
+    json_object *told)
+{
+    files_found_t  again;
+
+    files_find(config, &again);
+
+    json_object_object_foreach(found->files, id, none) {
+        (void) none;
+
+        if (json_object_object_get_ex(again.files, id, NULL)) {
+            files_tidy_one(config, told, id, 1);
+        }
+    }
+
+    json_object_object_foreach(found->routes, routed, nothing) {
+        (void) nothing;
+
+        if (!files.test
+            && json_object_object_get_ex(again.routes, routed, NULL)
+            && !json_object_object_get_ex(again.files, routed, NULL))
+        {
+            files_tidy_one(config, told, routed, 0);
+        }
+    }
+
+    json_object_put(again.files);
+    json_object_put(again.routes);
+}
+
+
 void
 files_tidy(const config_t *config)
 {
@@ -282,19 +348,8 @@ files_tidy(const config_t *config)
     files_tell_back(told);
     files_find(config, &found);
 
-    json_object_object_foreach(found.files, id, none) {
-        (void) none;
-        files_tidy_one(config, told, id, 1);
-        json_object_object_del(found.routes, id);
-    }
-
-    /* the route store may be another agent's, too, with another driver */
-    json_object_object_foreach(found.routes, routed, nothing) {
-        (void) nothing;
-
-        if (!files.test) {
-            files_tidy_one(config, told, routed, 0);
-        }
+    if (files_is_news(&found, told)) {
+        files_tidy_found(config, &found, told);
     }
 
     json_object_put(found.files);

@@ -189,7 +189,7 @@ main_start(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
-    /* what is another agent's, or somebody's, is seen before anything is made */
+    /* what is another's is seen before anything is made */
     rc = state_lock(config, err);
 
     if (rc == 0) {

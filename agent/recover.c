@@ -21,6 +21,9 @@
 
 #define RECOVER_TURN_TIMEOUT  1000      /* ms */
 
+/* Nothing can be done, nor need be, before the VM is back. */
+#define RECOVER_WAITS         1
+
 
 typedef struct {
     vm_op_t       op;
@@ -108,35 +111,36 @@ recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
 static int
 recover_restore(vm_op_t *op, json_object *details, hatch_err_t *err)
 {
-    int       rc = 0, active;
+    int       rc, active;
     unsigned  vcpus, mem;
 
     vcpus = (unsigned) hatch_json_integer(details, "vcpu_count", 0);
     mem = (unsigned) hatch_json_integer(details, "mem_mib", 0);
 
-    if (op->domain != NULL) {
-        active = virDomainIsActive(op->domain);
+    /* renamed or undefined meanwhile: which of its disks it ran with last is
+     * not known, so both stay */
+    if (op->domain == NULL) {
+        return RECOVER_WAITS;
+    }
 
-        if (active == 1 && recover_is_moving(op->domain)) {
-            return hatch_err_set(err, HATCH_ERR_BUSY, "libvirt is still "
-                                 "restoring it");
-        }
+    active = virDomainIsActive(op->domain);
 
-        rc = active == -1 ? virt_error(err, "cannot look at the VM")
-             : active == 1 ? restore_keep(op, err)
-             : restore_undo(op, vcpus, mem, err);
+    if (active == 1 && recover_is_moving(op->domain)) {
+        return hatch_err_set(err, HATCH_ERR_BUSY, "libvirt is still "
+                             "restoring it");
+    }
 
-        if (rc == 0 && active == 1) {
-            rc = vm_unpause(op, err);
-        }
+    rc = active == -1 ? virt_error(err, "cannot look at the VM")
+         : active == 1 ? restore_keep(op, err)
+         : restore_undo(op, vcpus, mem, err);
 
-        if (rc == 0) {
-            log_event(LOG_INFO, "%s: its restore %s", op->vm.id,
-                      active == 1 ? "had got to the end" : "was undone");
-        }
+    if (rc == 0 && active == 1) {
+        rc = vm_unpause(op, err);
     }
 
     if (rc == 0) {
+        log_event(LOG_INFO, "%s: its restore %s", op->vm.id,
+                  active == 1 ? "had got to the end" : "was undone");
         (void) pending_end(op->config, op->vm.id);
     }
 
@@ -248,6 +252,23 @@ recover_read_address(vm_t *vm, json_object *details)
 }
 
 
+/* Once for each VM: it may be so for long.  Only the tidy thread is here. */
+static void
+recover_tell(const char *id, const char *what)
+{
+    static json_object  *told;
+
+    if (told == NULL) {
+        told = json_object_new_object();
+    }
+
+    if (!json_object_object_get_ex(told, id, NULL)) {
+        (void) json_object_object_add(told, id, NULL);
+        log_event(LOG_WARN, "%s: %s", id, what);
+    }
+}
+
+
 static int
 recover_vm(const config_t *config, const char *id, json_object *details)
 {
@@ -272,6 +293,12 @@ recover_vm(const config_t *config, const char *id, json_object *details)
         recover_release(r);
     }
 
+    if (rc == RECOVER_WAITS) {
+        recover_tell(id, "libvirt has no such VM; what it was restored from "
+                     "and to is kept until it is back");
+        return 0;
+    }
+
     if (rc != 0) {
         log_event(LOG_WARN, "%s: not recovered yet: %s", id, err.text);
     }
@@ -282,26 +309,17 @@ recover_vm(const config_t *config, const char *id, json_object *details)
 
 /*
  * A note of another driver's is of VMs that this libvirt never had: what it
- * does not find says nothing.  Told once; only the tidy thread is here.
+ * does not find says nothing.
  */
 static int
 recover_is_foreign(const char *id, json_object *details, int test)
 {
-    static json_object  *told;
-
     if (hatch_json_boolean(details, "test", 0) == test) {
         return 0;
     }
 
-    if (told == NULL) {
-        told = json_object_new_object();
-    }
-
-    if (!json_object_object_get_ex(told, id, NULL)) {
-        (void) json_object_object_add(told, id, NULL);
-        log_event(LOG_WARN, "%s: an operation on it did not end, with "
-                  "another driver of libvirt; it waits for that", id);
-    }
+    recover_tell(id, "an operation on it did not end, with another driver of "
+                 "libvirt; it waits for that");
 
     return 1;
 }

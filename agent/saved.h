@@ -27,6 +27,9 @@ void saved_note(const vm_op_t *op);
 /* Removes the note, of a VM that is deleted. */
 void saved_forget(const config_t *config, const char *vm);
 
+/* Deletes what was put aside, of a VM that is deleted. */
+void saved_delete_aside(const vm_op_t *op);
+
 /*
  * Starts a VM that is not up: from the memory that it has saved, else from its
  * disk.  Memory that is proved bad is put aside, with a warning, and it boots.

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,11 +51,13 @@ typedef struct {
 static int
 saved_path(const vm_op_t *op, char *path)
 {
-    char               place[16];
-    const char        *home = getenv("HOME");
-    cleanup_free char *uri = virConnectGetURI(op->lease.conn);
+    char                place[16];
+    const char         *home = getenv("HOME");
+    cleanup_free char  *uri = virConnectGetURI(op->lease.conn);
 
-    if (uri == NULL || sscanf(uri, "qemu:///%15[a-z]", place) != 1) {
+    if (uri == NULL || (sscanf(uri, "qemu:///%15[a-z]", place) != 1
+                        && sscanf(uri, "qemu+unix:///%15[a-z]", place) != 1))
+    {
         return -1;
     }
 
@@ -316,6 +319,29 @@ saved_file_put_aside(vm_op_t *op, char *aside, hatch_err_t *err)
     /* should this fail, the second name stays: it may be the last one */
     return virDomainManagedSaveRemove(op->domain, 0) == 0
            ? 0 : virt_error(err, "cannot put the saved memory aside");
+}
+
+
+void
+saved_delete_aside(const vm_op_t *op)
+{
+    char    path[STATE_PATH_MAX], pattern[STATE_PATH_MAX + 16];
+    glob_t  found;
+    size_t  i;
+
+    if (saved_path(op, path) != 0) {
+        return;
+    }
+
+    (void) snprintf(pattern, sizeof(pattern), "%s.aside-*", path);
+
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
+        for (i = 0; i < found.gl_pathc; i++) {
+            (void) unlink(found.gl_pathv[i]);
+        }
+    }
+
+    globfree(&found);
 }
 
 

@@ -203,7 +203,9 @@ vm_drop(vm_op_t *op)
 int
 vm_forced(const vm_op_t *op, int rc, hatch_err_t *err)
 {
-    if (rc != HATCH_ERR_LIBVIRT || !table_forced(op->vm.id)) {
+    if ((rc != HATCH_ERR_LIBVIRT && rc != HATCH_ERR_KEPT)
+        || !table_forced(op->vm.id))
+    {
         return rc;
     }
 

@@ -14,6 +14,7 @@
 #include "net.h"
 #include "pending.h"
 #include "routes.h"
+#include "saved.h"
 #include "seed.h"
 #include "state.h"
 #include "sync.h"
@@ -445,6 +446,7 @@ vm_erase_rest(vm_op_t *op, hatch_err_t *err)
 
     if (rc == 0) {
         files_delete(op->config, id);
+        saved_delete_aside(op);
         rc = fault("delete.files", err);
     }
 

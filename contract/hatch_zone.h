@@ -280,8 +280,8 @@ typedef struct {
 /*
  * Takes over the zone at path or creates a new one, with the given slots;
  * gid (or -1) is the group that may read it.  HATCH_ERR_BUSY if another agent
- * owns it, HATCH_ERR_FOREIGN if the file is not a zone.  What a former agent published stays until it is overwritten or
- * dropped.
+ * owns it, HATCH_ERR_FOREIGN if the file is not a zone.  What a former agent
+ * published stays until it is overwritten or dropped.
  */
 int hatch_zone_own(hatch_zone_writer_t *writer, const char *path,
     uint32_t slots, gid_t gid, hatch_err_t *err);
