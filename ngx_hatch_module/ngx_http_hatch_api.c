@@ -8,14 +8,6 @@
 #include "ngx_http_hatch_response.h"
 
 
-/* The id in the path of a request whose body is being read. */
-
-typedef struct {
-    char         id[HATCH_ID_SIZE];
-    unsigned     create:1;
-} ngx_http_hatch_api_body_t;
-
-
 static ngx_int_t ngx_http_hatch_api_dispatch(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_routes(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_vm_routes(ngx_http_request_t *r,
@@ -30,7 +22,44 @@ static void ngx_http_hatch_api_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_body(ngx_http_request_t *r,
     ngx_str_t *body);
 static ngx_int_t ngx_http_hatch_api_run(ngx_http_request_t *r,
-    ngx_http_hatch_api_body_t *ctx);
+    ngx_http_hatch_api_ctx_t *ctx);
+
+
+/*
+ * A module of its own, for a slot in r->ctx: that of ngx_http_hatch_module
+ * holds another struct, which the filters look for there when reading a body
+ * fails.
+ */
+
+static ngx_http_module_t  ngx_http_hatch_api_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_hatch_api_module = {
+    NGX_MODULE_V1,
+    &ngx_http_hatch_api_module_ctx,        /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
 
 
 ngx_int_t
@@ -197,19 +226,38 @@ ngx_http_hatch_api_no_route(ngx_http_request_t *r, ngx_str_t *id)
 }
 
 
+ngx_http_hatch_api_ctx_t *
+ngx_http_hatch_api_create_ctx(ngx_http_request_t *r)
+{
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    ctx->request = r;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_hatch_api_module);
+
+    return ctx;
+}
+
+
 static ngx_int_t
 ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
     ngx_uint_t create)
 {
-    ngx_int_t                   rc;
-    ngx_http_hatch_api_body_t  *ctx;
+    ngx_int_t                  rc;
+    ngx_http_hatch_api_ctx_t  *ctx;
 
-    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_body_t));
+    ctx = ngx_http_hatch_api_create_ctx(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ctx->create = create;
+    ctx->reading = 1;
 
     /* an id that cannot be one stays empty, and is 404 once the body is in */
 
@@ -218,8 +266,6 @@ ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
     {
         (void) ngx_cpystrn((u_char *) ctx->id, id->data, id->len + 1);
     }
-
-    ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
 
     rc = ngx_http_read_client_request_body(r, ngx_http_hatch_api_body_handler);
 
@@ -237,14 +283,24 @@ ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
 static void
 ngx_http_hatch_api_body_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    ngx_http_hatch_api_body_t  *ctx;
+    ngx_int_t                  rc;
+    ngx_http_hatch_api_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_api_module);
+
+    /*
+     * nginx goes on reading, and calls this again, where it has answered an
+     * error of the body with a slow error_page
+     */
+
+    if (ctx == NULL || !ctx->reading) {
+        return;
+    }
+
+    ctx->reading = 0;
 
     /* a write event must not run the phases again while a write is decided */
     r->write_event_handler = ngx_http_request_empty_handler;
-    ngx_http_set_ctx(r, NULL, ngx_http_hatch_module);
 
     rc = ngx_http_hatch_api_run(r, ctx);
 
@@ -255,7 +311,7 @@ ngx_http_hatch_api_body_handler(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_body_t *ctx)
+ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
 {
     ngx_int_t     rc;
     ngx_str_t     body;
@@ -272,6 +328,10 @@ ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_body_t *ctx)
                                            NGX_HTTP_HATCH_BODY_MAX);
     }
 
+    if (rc == NGX_ABORT) {
+        return NGX_HTTP_BAD_REQUEST;
+    }
+
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -281,8 +341,8 @@ ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_body_t *ctx)
                                          "invalid_json", err.text, 1);
     }
 
-    rc = ctx->create ? ngx_http_hatch_api_create(r, ctx->id, object)
-                     : ngx_http_hatch_api_update(r, ctx->id, object);
+    rc = ctx->create ? ngx_http_hatch_api_create(r, ctx, object)
+                     : ngx_http_hatch_api_update(r, ctx, object);
 
     json_object_put(object);
 
@@ -310,6 +370,12 @@ ngx_http_hatch_api_body(ngx_http_request_t *r, ngx_str_t *body)
 
     if (r->request_body == NULL) {
         return NGX_OK;
+    }
+
+    /* an error_page for an error of the body leads here again */
+
+    if (r->request_body->rest > 0) {
+        return NGX_ABORT;
     }
 
     for (cl = r->request_body->bufs; cl; cl = cl->next) {

@@ -15,12 +15,24 @@
 #define NGX_HTTP_HATCH_BODY_MAX  (1024 * 1024)
 
 
+/* What the slot of ngx_http_hatch_api_module in r->ctx holds, or NULL. */
+
 typedef struct {
     ngx_http_request_t   *request;
     ngx_hatch_write_t     write;
+    char                  id[HATCH_ID_SIZE];  /* of the path; empty: not one */
+
+    unsigned              create:1;         /* POST; else PATCH */
+    unsigned              reading:1;        /* the body is not all here */
     unsigned              written:1;        /* the change is decided */
 } ngx_http_hatch_api_ctx_t;
 
+
+extern ngx_module_t  ngx_http_hatch_api_module;
+
+
+/* Makes the context of a request that changes something, or NULL. */
+ngx_http_hatch_api_ctx_t *ngx_http_hatch_api_create_ctx(ngx_http_request_t *r);
 
 /* NGX_OK, or NGX_ERROR with err saying which rule the label breaks. */
 ngx_int_t ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err);
@@ -33,10 +45,10 @@ ngx_int_t ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id);
 ngx_int_t ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id);
 
 /* POST /vms/{id}/routes and PATCH /routes/{id}, with the parsed body */
-ngx_int_t ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
-    json_object *body);
-ngx_int_t ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
-    json_object *body);
+ngx_int_t ngx_http_hatch_api_create(ngx_http_request_t *r,
+    ngx_http_hatch_api_ctx_t *ctx, json_object *body);
+ngx_int_t ngx_http_hatch_api_update(ngx_http_request_t *r,
+    ngx_http_hatch_api_ctx_t *ctx, json_object *body);
 
 
 #endif /* _NGX_HTTP_HATCH_API_H_INCLUDED_ */

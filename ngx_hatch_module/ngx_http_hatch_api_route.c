@@ -254,7 +254,7 @@ ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id)
 {
     ngx_http_hatch_api_ctx_t  *ctx;
 
-    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
+    ctx = ngx_http_hatch_api_create_ctx(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -268,15 +268,14 @@ ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id)
 
 
 ngx_int_t
-ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
-    json_object *body)
+ngx_http_hatch_api_create(ngx_http_request_t *r,
+    ngx_http_hatch_api_ctx_t *ctx, json_object *body)
 {
-    ngx_int_t                  rc;
-    const char                *label;
-    hatch_err_t                err;
-    ngx_http_hatch_api_ctx_t  *ctx;
+    ngx_int_t     rc;
+    const char   *label;
+    hatch_err_t   err;
 
-    rc = ngx_http_hatch_api_find_vm(r, vm);
+    rc = ngx_http_hatch_api_find_vm(r, ctx->id);
     if (rc != NGX_DECLINED) {
         return rc;
     }
@@ -295,18 +294,13 @@ ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
                                          "invalid_field", err.text, 1);
     }
 
-    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
-    if (ctx == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     ctx->write.op = NGX_HATCH_WRITE_CREATE;
     ctx->write.choose = (label == NULL);
     ctx->write.route.target_port =
                                hatch_json_integer(body, "target_port", 0);
     ctx->write.route.auto_wake = hatch_json_boolean(body, "auto_wake", 1);
 
-    (void) ngx_cpystrn((u_char *) ctx->write.route.vm, (u_char *) vm,
+    (void) ngx_cpystrn((u_char *) ctx->write.route.vm, (u_char *) ctx->id,
                        HATCH_ID_SIZE);
 
     if (label != NULL) {
@@ -319,13 +313,12 @@ ngx_http_hatch_api_create(ngx_http_request_t *r, const char *vm,
 
 
 ngx_int_t
-ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
-    json_object *body)
+ngx_http_hatch_api_update(ngx_http_request_t *r,
+    ngx_http_hatch_api_ctx_t *ctx, json_object *body)
 {
-    hatch_err_t                err;
-    ngx_http_hatch_api_ctx_t  *ctx;
+    hatch_err_t  err;
 
-    if (*id == '\0') {
+    if (ctx->id[0] == '\0') {
         return ngx_http_hatch_api_store_error(r, HATCH_ERR_NOT_FOUND,
                                               "no such route");
     }
@@ -335,16 +328,11 @@ ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
                                          "invalid_field", err.text, 1);
     }
 
-    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_hatch_api_ctx_t));
-    if (ctx == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     ctx->write.op = NGX_HATCH_WRITE_UPDATE;
     ctx->write.port = hatch_json_integer(body, "target_port", 0);
     ctx->write.auto_wake = hatch_json_boolean(body, "auto_wake", -1);
 
-    (void) ngx_cpystrn((u_char *) ctx->write.route.id, (u_char *) id,
+    (void) ngx_cpystrn((u_char *) ctx->write.route.id, (u_char *) ctx->id,
                        HATCH_ID_SIZE);
 
     return ngx_http_hatch_api_write(r, ctx);
@@ -356,7 +344,6 @@ ngx_http_hatch_api_update(ngx_http_request_t *r, const char *id,
 static ngx_int_t
 ngx_http_hatch_api_write(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
 {
-    ctx->request = r;
     ctx->write.done = ngx_http_hatch_api_written;
     ctx->write.data = ctx;
 
@@ -367,8 +354,6 @@ ngx_http_hatch_api_write(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
         return ngx_http_hatch_api_store_error(r, HATCH_ERR_UNAVAILABLE,
                                               "the route store is not open");
     }
-
-    ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
 
     /* a client that leaves does not free the request under the write */
 
@@ -409,14 +394,13 @@ ngx_http_hatch_api_resume(ngx_http_request_t *r)
 {
     ngx_http_hatch_api_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_api_module);
 
-    if (!ctx->written) {
+    if (ctx == NULL || !ctx->written) {
         return;
     }
 
     r->write_event_handler = ngx_http_request_empty_handler;
-    ngx_http_set_ctx(r, NULL, ngx_http_hatch_module);
 
     ngx_http_finalize_request(r, ngx_http_hatch_api_answer(r, ctx));
 }

@@ -554,17 +554,20 @@ ngx_http_hatch_get_ctx(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 
-    if (ngx_http_hatch_loc_conf(r)->api) {
-        return NULL;
-    }
-
     if (ctx != NULL || (!r->internal && !r->filter_finalize)) {
         return ctx;
     }
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
-        if (cln->handler == ngx_http_hatch_ctx_cleanup) {
-            ctx = cln->data;
+        if (cln->handler != ngx_http_hatch_ctx_cleanup) {
+            continue;
+        }
+
+        ctx = cln->data;
+
+        /* the pool is that of all subrequests, too */
+
+        if (ctx->request == r) {
             ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
             return ctx;
         }
