@@ -67,7 +67,11 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_hatch_api_dispatch(r);
+    rc = ngx_http_hatch_api_check_origin(r);
+
+    if (rc == NGX_DECLINED && r == r->main) {
+        rc = ngx_http_hatch_api_dispatch(r);
+    }
 
     /* DONE: the answer comes later, from the body handler or a write */
 

@@ -34,6 +34,12 @@ extern ngx_module_t  ngx_http_hatch_api_module;
 /* Makes the context of a request that changes something, or NULL. */
 ngx_http_hatch_api_ctx_t *ngx_http_hatch_api_create_ctx(ngx_http_request_t *r);
 
+/*
+ * NGX_DECLINED if the request is no web page's of another origin, or changes
+ * nothing; else it has been refused, with what the handler returns.
+ */
+ngx_int_t ngx_http_hatch_api_check_origin(ngx_http_request_t *r);
+
 /* NGX_OK, or NGX_ERROR with err saying which rule the label breaks. */
 ngx_int_t ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err);
 

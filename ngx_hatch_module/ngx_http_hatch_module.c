@@ -122,8 +122,9 @@ static ngx_command_t  ngx_http_hatch_commands[] = {
      *
      * Answers the route endpoints, /routes, /routes/{id} and
      * /vms/{id}/routes; all other paths go on to the location's content
-     * handler (proxy_pass to the agent), or are 404 if it has none.  Runs
-     * after the access phase.
+     * handler (proxy_pass to the agent), or are 404 if it has none.  What is
+     * not GET, HEAD or OPTIONS and has an Origin other than the request's own
+     * is 403, whatever the path.  Runs after the access phase.
      */
     { ngx_string("hatch_api"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
@@ -340,7 +341,7 @@ ngx_http_hatch_precontent_handler(ngx_http_request_t *r)
 
     hlcf = ngx_http_hatch_loc_conf(r);
 
-    if (hlcf->api && r == r->main) {
+    if (hlcf->api) {
         rc = ngx_http_hatch_api_handler(r);
         if (rc != NGX_DECLINED) {
             return rc;

@@ -35,6 +35,8 @@ static ngx_int_t ngx_http_hatch_route_asleep(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, hatch_state_t state);
 static ngx_uint_t ngx_http_hatch_route_error_page(ngx_http_request_t *r,
     ngx_int_t status);
+static ngx_uint_t ngx_http_hatch_is_clone(ngx_http_request_t *r,
+    ngx_http_request_t *of);
 static void ngx_http_hatch_ctx_cleanup(void *data);
 
 
@@ -542,6 +544,22 @@ ngx_http_hatch_ctx_cleanup(void *data)
 
 
 /*
+ * nginx clones a request in its middle, for the next slice or to update its
+ * cache in the background: the clone begins behind the phase in which
+ * hatch_route runs, and is for the same VM.
+ */
+
+static ngx_uint_t
+ngx_http_hatch_is_clone(ngx_http_request_t *r, ngx_http_request_t *of)
+{
+    return r->parent == of
+           && r->loc_conf == of->loc_conf
+           && r->uri.data == of->uri.data
+           && r->content_handler == of->content_handler;
+}
+
+
+/*
  * An internal redirect (error_page) clears the contexts of a request, but not
  * its pool: so the log still knows which VM a request was for.
  */
@@ -567,7 +585,7 @@ ngx_http_hatch_get_ctx(ngx_http_request_t *r)
 
         /* the pool is that of all subrequests, too */
 
-        if (ctx->request == r) {
+        if (ctx->request == r || ngx_http_hatch_is_clone(r, ctx->request)) {
             ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
             return ctx;
         }
