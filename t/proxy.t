@@ -9,6 +9,7 @@ use Test::Nginx::Socket 'no_plan';
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $port = $ENV{TEST_NGINX_GUEST_PORT};
+    my $dir = $ENV{TEST_NGINX_HATCH_DIR};
 
     $block->set_value('config', <<'EOF') if !defined $block->config;
     location / {
@@ -20,6 +21,7 @@ add_block_preprocessor(sub {
     }
 EOF
     $block->set_value('more_http', <<"EOF");
+    proxy_cache_path $dir/cache keys_zone=cache:1m;
     server {
         listen 127.0.0.1:$port;
         listen [::1]:$port;
@@ -30,12 +32,18 @@ EOF
         location /echo {
             proxy_pass http://127.0.0.1:$port/;
         }
+        location /file { alias $dir/file; }
         location /close { return 444; }
         location /missing { return 404 "the guest's own\\n"; }
         location /broken { return 502 "the guest's own 502\\n"; }
     }
 EOF
 });
+
+open my $file, '>', "$ENV{TEST_NGINX_HATCH_DIR}/file" or die $!;
+print $file 'x' x 1000, 'y' x 1000, 'z' x 500;
+close $file;
+chmod 0644, "$ENV{TEST_NGINX_HATCH_DIR}/file";
 
 run_tests();
 
@@ -235,3 +243,28 @@ Host: demo.hatch.local
 --- error_code: 403
 --- error_log
 access forbidden by rule
+
+
+=== TEST 14: nginx's own clones of a request are for the same VM
+--- config
+    location / {
+        hatch_route hatch.local;
+        slice 1000;
+        proxy_pass http://vms;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $host;
+        proxy_set_header Range $slice_range;
+        proxy_cache cache;
+        proxy_cache_key $host$uri$slice_range;
+        proxy_cache_valid 200 206 1m;
+    }
+--- request
+GET /file
+--- more_headers
+Host: demo.hatch.local
+--- response_body eval
+('x' x 1000) . ('y' x 1000) . ('z' x 500)
+--- error_code: 200
+--- no_error_log
+[error]
