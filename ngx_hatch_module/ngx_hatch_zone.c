@@ -13,6 +13,7 @@
 static void ngx_hatch_zone_poll(ngx_event_t *ev);
 static void ngx_hatch_zone_attach(ngx_hatch_zone_t *hz, ngx_log_t *log);
 static void ngx_hatch_zone_cleanup(void *data);
+static ngx_int_t ngx_hatch_zone_put_aside(ngx_str_t *path, ngx_log_t *log);
 static void ngx_hatch_zone_owner(ngx_cycle_t *cycle, ngx_uid_t *uid,
     ngx_gid_t *gid);
 
@@ -53,6 +54,7 @@ ngx_hatch_zone_check(ngx_cycle_t *cycle, ngx_hatch_zone_t *hz)
 void
 ngx_hatch_zone_init_module(ngx_cycle_t *cycle, ngx_hatch_zone_t *hz)
 {
+    int                  rc;
     hatch_err_t          err;
     ngx_uid_t            uid;
     ngx_gid_t            gid;
@@ -73,13 +75,46 @@ ngx_hatch_zone_init_module(ngx_cycle_t *cycle, ngx_hatch_zone_t *hz)
      * works without the file; only idle times are then not known.
      */
 
-    if (hatch_activity_own(&hz->activity, (char *) hz->activity_path.data,
-                           hz->vms, uid, gid, &err)
-        != 0)
+    rc = hatch_activity_own(&hz->activity, (char *) hz->activity_path.data,
+                            hz->vms, uid, gid, &err);
+
+    /* a file of somebody's, or one that was damaged: it gets another name */
+
+    if (rc == HATCH_ERR_FOREIGN
+        && ngx_hatch_zone_put_aside(&hz->activity_path, cycle->log) == NGX_OK)
     {
+        rc = hatch_activity_own(&hz->activity,
+                                (char *) hz->activity_path.data, hz->vms, uid,
+                                gid, &err);
+    }
+
+    if (rc != 0) {
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0,
                       "hatch: %s; requests are not recorded", err.text);
     }
+}
+
+
+static ngx_int_t
+ngx_hatch_zone_put_aside(ngx_str_t *path, ngx_log_t *log)
+{
+    u_char  aside[NGX_MAX_PATH];
+
+    *ngx_snprintf(aside, NGX_MAX_PATH - 1, "%V.aside-%T-%P", path, ngx_time(),
+                  ngx_pid)
+        = '\0';
+
+    if (ngx_rename_file(path->data, aside) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                      ngx_rename_file_n " \"%V\" to \"%s\" failed", path,
+                      aside);
+        return NGX_ERROR;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, log, 0, "hatch: \"%V\" was no activity file, "
+                  "it is kept as \"%s\"", path, aside);
+
+    return NGX_OK;
 }
 
 

@@ -163,6 +163,10 @@ is(Test::Hatch::state($id), 'running', 'without zone.activity no VM sleeps');
 like(agent_log(), qr/warn: .*zone\.activity.*no VM falls asleep/, 'and why');
 start_nginx(conf => slurp("$dir/nginx.conf"));
 ok(wait_state($id, 'paused', 6), 'it does with the one that nginx makes');
+my ($aside) = glob "$dir/run/zone.activity.aside-*";
+is(slurp($aside // ''), 'x' x 8192, 'what was there has another name');
+like(nginx_log(), qr/\[warn\].*was no activity file, it is kept as "\Q$aside"/,
+     'which nginx logs');
 
 allow_log(qr/connect\(\) (?:to unix:\S+ )?failed/);
 done();

@@ -107,9 +107,14 @@ everywhere('rubbish is noticed', sub { healthz()->{status} == 503 });
 $r = healthz();
 is($r->{status}, 503, 'an overwritten zone: 503');
 is_deeply([workers()], \@now, 'no worker died of it');
+reap(start_agent(env => { HATCH_ZONE_VMS => 20_000 }, wait => 0));
+undef $Test::Hatch::agent;
+like(agent_log(), qr/zone "\S+" is not a Hatch zone; remove the file or name/,
+     'an agent does not overwrite what is none');
+unlink "$dir/run/zone" or die;
 start_agent(env => { HATCH_ZONE_VMS => 20_000 });
 everywhere('an agent repairs it', sub { healthz()->{status} == 200 });
-pass('an agent repairs it');
+pass('an agent makes a new one');
 
 # rubbish in the slots only: readable, harmless
 stop_agent();
