@@ -240,7 +240,7 @@ C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
 SCRIPTS     = docs/model/check util/build-cloud-image util/build-image \
               util/build-module util/deps \
               util/fetch-kubernetes util/fetch-test-nginx util/run util/run-firewall \
-              util/run-inside t/lib/host t/lib/world .ci/run
+              util/run-inside t/lib/host t/lib/traces t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, and the model of the sleep handshake
