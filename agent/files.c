@@ -120,17 +120,18 @@ files_unmark(void *ctx, const char *name)
 static int
 files_has_vms(const config_t *config)
 {
-    int                        n;
+    int                        unread;
     cleanup_json json_object  *ids = json_object_new_object();
 
-    state_each(config, "seeds", files_note, ids);
-    state_each(config, "disks", files_note, ids);
-    state_each(config, "pending", files_note, ids);
-    state_each(config, "saved", files_note, ids);
+    unread = state_each(config, "seeds", files_note, ids)
+             | state_each(config, "disks", files_note, ids)
+             | state_each(config, "pending", files_note, ids)
+             | state_each(config, "saved", files_note, ids);
     snapshot_note_vms(ids);
-    n = json_object_object_length(ids);
 
-    return n != 0 || snapshot_has_files(config);
+    /* in doubt there is */
+    return unread != 0 || json_object_object_length(ids) != 0
+           || snapshot_has_files(config);
 }
 
 
@@ -149,7 +150,8 @@ files_open(const config_t *config, int test, hatch_err_t *err)
     }
 
     if (!test && there) {
-        state_each(config, FILES_TEST_FOLDER, files_unmark, (void *) config);
+        (void) state_each(config, FILES_TEST_FOLDER, files_unmark,
+                          (void *) config);
 
         if (rmdir(path) == -1) {
             return hatch_err_errno(err, errno, "cannot remove \"%s\", which "
@@ -172,12 +174,12 @@ files_find(const config_t *config, files_found_t *found)
     found->files = json_object_new_object();
     found->routes = json_object_new_object();
 
-    state_each(config, "seeds", files_note, found->files);
-    state_each(config, "disks", files_note, found->files);
+    (void) state_each(config, "seeds", files_note, found->files);
+    (void) state_each(config, "disks", files_note, found->files);
     snapshot_note_vms(found->files);
 
     if (files.test) {
-        state_each(config, FILES_TEST_FOLDER, files_note, found->files);
+        (void) state_each(config, FILES_TEST_FOLDER, files_note, found->files);
     }
 
     if (routes_note_vms(config, found->routes, &err) != 0) {

@@ -30,9 +30,6 @@
 /* How many looks the slowest of libvirt's calls may take: a definition. */
 #define HOST_LOOKS     20
 
-/* How long a creation waits for each of the first answers, ms. */
-#define HOST_WAIT      60000
-
 
 /* What was found out on one connection. */
 typedef struct {
@@ -50,7 +47,7 @@ static struct {
     uint32_t          look;             /* ms, 0: libvirt remembers */
     unsigned          measured:1;       /* look is known, or never will be */
     unsigned          known:1;          /* answer is one */
-    unsigned          begun:1;          /* changed is initialized */
+    unsigned          asking:1;
 } host = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 
@@ -288,6 +285,16 @@ host_publish_look(uint32_t look)
 }
 
 
+static void
+host_end(void)
+{
+    pthread_mutex_lock(&host.lock);
+    host.asking = 0;
+    pthread_cond_broadcast(&host.changed);
+    pthread_mutex_unlock(&host.lock);
+}
+
+
 static void *
 host_run(void *data)
 {
@@ -297,7 +304,8 @@ host_run(void *data)
     host_answer_t  answer;
 
     if (virt_lease(&lease, &err) != 0) {
-        host_publish_look(0);           /* the next connection asks again */
+        host_publish_look(0);
+        host_end();                     /* whoever needs it asks again */
         return NULL;
     }
 
@@ -314,8 +322,16 @@ host_run(void *data)
     }
 
     virt_release(&lease);
+    host_end();
 
     return NULL;
+}
+
+
+void
+host_init(void)
+{
+    cond_init(&host.changed);
 }
 
 
@@ -325,18 +341,14 @@ host_ask(const config_t *config)
     int  rc;
 
     pthread_mutex_lock(&host.lock);
-
-    if (!host.begun) {
-        cond_init(&host.changed);
-        host.begun = 1;
-    }
-
+    host.asking = 1;
     pthread_mutex_unlock(&host.lock);
 
     rc = work_detach(host_run, (void *) config);
 
     if (rc != 0) {
         host_publish_look(0);
+        host_end();
         log_event(LOG_WARN, "libvirt is not asked what QEMU can do: %s",
                   strerror(rc));
     }
@@ -382,17 +394,21 @@ host_type(const config_t *config, virConnectPtr conn)
 
     pthread_mutex_lock(&host.lock);
 
-    while (!host.known
+    /* an attempt that failed is made again */
+    if (!host.known && !host.asking) {
+        pthread_mutex_unlock(&host.lock);
+        host_ask(config);
+        pthread_mutex_lock(&host.lock);
+    }
+
+    while (!host.known && host.asking
            && pthread_cond_timedwait(&host.changed, &host.lock, &deadline)
               != ETIMEDOUT)
     {
         /* void */
     }
 
-    if (host.known) {
-        type = host.answer.type;
-    }
-
+    type = host.known ? host.answer.type : NULL;
     pthread_mutex_unlock(&host.lock);
 
     return type;

@@ -21,6 +21,12 @@
 
 #define HOST_TEXT  512
 
+/* How long a creation waits for each of the first answers, ms. */
+#define HOST_WAIT  60000
+
+
+/* Once, before all else but host_check(). */
+void host_init(void);
 
 /*
  * Asks in a thread of its own, and publishes what it finds: in the log and,
@@ -42,7 +48,8 @@ void host_wait(void);
 
 /*
  * The type of a new domain: "kvm", "qemu" or "test".  Waits for the first
- * answer where it depends on that, for a minute at most.  Any thread.
+ * answer where it depends on that, HOST_WAIT at most; NULL if there is none.
+ * Any thread.
  */
 const char *host_type(const config_t *config, virConnectPtr conn);
 

@@ -23,6 +23,29 @@
 #define HOST_UNTRIED  255
 
 
+#if defined(__x86_64__) || defined(__i386__)
+
+/* " svm", and not " svm_lock". */
+static int
+host_has_word(const char *line, const char *word)
+{
+    const char  *p = line;
+    size_t       len = strlen(word);
+
+    while ((p = strstr(p, word)) != NULL) {
+        p += len;
+
+        if (*p == ' ' || *p == '\n' || *p == '\0') {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+#endif
+
+
 /*
  * /dev/kvm alone says nothing: on some machines it opens and guests hang.
  * Only a processor that has virtualization, and says so, is used.
@@ -43,8 +66,7 @@ host_kvm_flag(void)
 
     while (!found && getline(&line, &size, cpuinfo) > 0) {
         found = strncmp(line, "flags", 5) == 0
-                && (strstr(line, " vmx") != NULL
-                    || strstr(line, " svm") != NULL);
+                && (host_has_word(line, " vmx") || host_has_word(line, " svm"));
     }
 
     free(line);

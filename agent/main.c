@@ -222,6 +222,7 @@ main_start(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
+        host_init();
         rc = tidy_start(config, err);
     }
 

@@ -57,8 +57,9 @@ pending_load_entry(void *ctx, const char *name)
     if (state_read(path, PENDING_FILE_MAX, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &details, &err) != 0)
     {
+        /* the VM is left alone: nothing but DELETE is done to it */
         log_event(LOG_WARN, "%s is ignored: %s", path, err.text);
-        return;
+        details = json_object_new_object();
     }
 
     (void) json_object_object_add(pending.abandoned, id, take(details));
@@ -76,7 +77,8 @@ pending_open(const config_t *config, hatch_err_t *err)
         return hatch_err_errno(err, ENOMEM, "cannot load what is pending");
     }
 
-    state_each(config, PENDING_FOLDER, pending_load_entry, (void *) config);
+    (void) state_each(config, PENDING_FOLDER, pending_load_entry,
+                      (void *) config);
 
     return 0;
 }

@@ -113,7 +113,7 @@ records_open(records_t *records, const config_t *config, hatch_err_t *err)
 
     (void) pthread_mutex_init(&records->lock, NULL);
     (void) pthread_mutex_init(&records->write, NULL);
-    state_each(config, records->folder, records_load_entry, records);
+    (void) state_each(config, records->folder, records_load_entry, records);
 
     return 0;
 }

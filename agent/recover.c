@@ -51,7 +51,15 @@ recover_is_moving(virDomainPtr domain)
 static int
 recover_create(vm_op_t *op, hatch_err_t *err)
 {
-    if (op->domain != NULL && virDomainIsActive(op->domain) == 1) {
+    int  active;
+
+    active = op->domain != NULL ? virDomainIsActive(op->domain) : 0;
+
+    if (active == -1) {
+        return virt_error(err, "cannot look at the VM");
+    }
+
+    if (active == 1) {
         log_event(LOG_INFO, "%s: its creation had got to the end",
                   op->vm.id);
         (void) pending_end(op->config, op->vm.id);
@@ -171,6 +179,11 @@ recover_operation(recover_t *r, hatch_err_t *err)
         return recover_restore(&r->op, r->details, err);
     }
 
+    /* pending.h could not read it: what it is is not known */
+    if (operation[0] == '\0') {
+        return RECOVER_WAITS;
+    }
+
     log_event(LOG_WARN, "%s: unknown pending operation \"%.40s\"",
               r->op.vm.id, operation);
     (void) pending_end(r->op.config, r->op.vm.id);
@@ -183,7 +196,8 @@ recover_operation(recover_t *r, hatch_err_t *err)
 static int
 recover_open(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc;
+    int                          rc;
+    cleanup_domain virDomainPtr  domain = NULL;
 
     vm_step(op, "looking up the VM");
     rc = virt_lease(&op->lease, err);
@@ -196,6 +210,19 @@ recover_open(vm_op_t *op, hatch_err_t *err)
         op->domain = virDomainLookupByName(op->lease.conn, op->vm.id);
         (void) table_get(op->vm.id, &op->vm);
     }
+
+    if (rc != HATCH_ERR_NOT_FOUND) {
+        return rc;
+    }
+
+    /* one without our metadata is no VM of ours, but may have its files */
+    domain = virDomainLookupByName(op->lease.conn, op->vm.id);
+
+    if (domain != NULL) {
+        return RECOVER_WAITS;
+    }
+
+    rc = virt_error(err, "cannot look up the VM");
 
     return rc == HATCH_ERR_NOT_FOUND ? 0 : rc;
 }
@@ -294,8 +321,9 @@ recover_vm(const config_t *config, const char *id, json_object *details)
     }
 
     if (rc == RECOVER_WAITS) {
-        recover_tell(id, "libvirt has no such VM; what it was restored from "
-                     "and to is kept until it is back");
+        recover_tell(id, "an operation on it did not end, and it is not as "
+                     "that left it; what there is of it is kept until it is "
+                     "back, or deleted");
         return 0;
     }
 
@@ -308,18 +336,21 @@ recover_vm(const config_t *config, const char *id, json_object *details)
 
 
 /*
- * A note of another driver's is of VMs that this libvirt never had: what it
- * does not find says nothing.
+ * A note of another libvirt's, or driver's, is of VMs that this one never had:
+ * what it does not find says nothing.
  */
 static int
-recover_is_foreign(const char *id, json_object *details, int test)
+recover_is_foreign(const char *id, json_object *details, const char *place,
+    int test)
 {
-    if (hatch_json_boolean(details, "test", 0) == test) {
+    if (hatch_json_boolean(details, "test", 0) == test
+        && strcmp(hatch_json_string(details, "place", place), place) == 0)
+    {
         return 0;
     }
 
-    recover_tell(id, "an operation on it did not end, with another driver of "
-                 "libvirt; it waits for that");
+    recover_tell(id, "an operation on it did not end, with another libvirt; "
+                 "it waits for that");
 
     return 1;
 }
@@ -332,7 +363,9 @@ recover_all(const config_t *config, int test)
     cleanup_json json_object  *all = pending_list();
 
     json_object_object_foreach(all, id, details) {
-        if (!recover_is_foreign(id, details, test)) {
+        if (!recover_is_foreign(id, details, virt_place(config->connect),
+                                test))
+        {
             left += recover_vm(config, id, details) != 0;
         }
     }

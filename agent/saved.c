@@ -34,6 +34,8 @@ saved_try(vm_op_t *op, hatch_err_t *err)
 {
     virErrorPtr  last;
 
+    work_step("starting the VM", host_save_timeout(op->config));
+
     if (virDomainCreate(op->domain) == 0) {
         return SAVED_STARTED;
     }
@@ -122,7 +124,42 @@ saved_give_up(vm_op_t *op, const char *why, hatch_err_t *err)
 }
 
 
-/* There is saved memory, says libvirt. */
+/* Where the agent does not see the file, libvirt does: it only reads here. */
+static int
+saved_can_be_read(vm_op_t *op, hatch_err_t *err)
+{
+    cleanup_free char  *xml = virDomainManagedSaveGetXMLDesc(op->domain, 0);
+
+    if (xml == NULL) {
+        (void) virt_error(err, "cannot read the saved memory");
+    }
+
+    return xml != NULL;
+}
+
+
+/* It is used, and libvirt could not remove it: it must not be used again. */
+static void
+saved_is_used(vm_op_t *op)
+{
+    char         aside[STATE_PATH_MAX];
+    hatch_err_t  err;
+
+    if (!saved_file_exists(op)) {
+        return;
+    }
+
+    if (saved_file_put_aside(op, aside, &err) == 0) {
+        log_event(LOG_WARN, "%s: libvirt left its saved memory behind, which "
+                  "is used; it is kept as \"%s\"", op->vm.id, aside);
+    } else {
+        log_event(LOG_WARN, "%s: libvirt left its saved memory behind, which "
+                  "is used: %s", op->vm.id, err.text);
+    }
+}
+
+
+/* There is saved memory. */
 static int
 saved_restore(vm_op_t *op, hatch_err_t *err)
 {
@@ -142,6 +179,12 @@ saved_restore(vm_op_t *op, hatch_err_t *err)
     case SAVED_FILE_TROUBLE:
         return saved_kept(op, err);
 
+    case SAVED_FILE_OUT_OF_REACH:
+        if (!saved_can_be_read(op, err)) {
+            return saved_kept(op, err);
+        }
+        break;
+
     default:
         break;
     }
@@ -149,6 +192,7 @@ saved_restore(vm_op_t *op, hatch_err_t *err)
     before = saved_try(op, &first);
 
     if (before == SAVED_STARTED) {
+        saved_is_used(op);
         return 0;
     }
 
@@ -161,6 +205,7 @@ saved_restore(vm_op_t *op, hatch_err_t *err)
     }
 
     if (after == SAVED_STARTED) {
+        saved_is_used(op);
         return 0;
     }
 
@@ -169,7 +214,6 @@ saved_restore(vm_op_t *op, hatch_err_t *err)
     }
 
     if (before == SAVED_REFUSED && after == SAVED_REFUSED
-        && virDomainHasManagedSaveImage(op->domain, 0) == 1
         && saved_files_open(op))
     {
         first = *err;
@@ -185,15 +229,14 @@ saved_start(vm_op_t *op, hatch_err_t *err)
 {
     int  saved;
 
-    work_step("starting the VM", host_save_timeout(op->config));
-
     saved = virDomainHasManagedSaveImage(op->domain, 0);
 
     if (saved == -1) {
         return virt_error(err, "cannot look for saved memory");
     }
 
-    if (saved == 1) {
+    /* one that was away when libvirt began it does not know of, and uses */
+    if (saved == 1 || saved_file_exists(op)) {
         return saved_restore(op, err);
     }
 

@@ -232,7 +232,6 @@ saved_file_look(const vm_op_t *op, hatch_err_t *err)
 {
     int           fd;
     char          path[STATE_PATH_MAX];
-    saved_id_t    noted;
     saved_file_t  found;
 
     if (saved_path(op, path) != 0) {
@@ -243,8 +242,7 @@ saved_file_look(const vm_op_t *op, hatch_err_t *err)
 
     if (fd == -1) {
         /* in a container, say, the folder is another one than libvirt's */
-        found = errno == ENOENT && saved_noted(op, &noted) != 0
-                ? SAVED_FILE_OUT_OF_REACH : SAVED_FILE_TROUBLE;
+        found = errno == ENOENT ? SAVED_FILE_OUT_OF_REACH : SAVED_FILE_TROUBLE;
         (void) hatch_err_errno(err, errno, "cannot read \"%s\"", path);
         return found;
     }
@@ -253,6 +251,15 @@ saved_file_look(const vm_op_t *op, hatch_err_t *err)
     (void) close(fd);
 
     return found;
+}
+
+
+int
+saved_file_exists(const vm_op_t *op)
+{
+    char  path[STATE_PATH_MAX];
+
+    return saved_path(op, path) == 0 && access(path, F_OK) == 0;
 }
 
 

@@ -18,6 +18,9 @@ typedef enum {
 /* Fills err with what is wrong if it is bad, or in trouble. */
 saved_file_t saved_file_look(const vm_op_t *op, hatch_err_t *err);
 
+/* Is there one, in the agent's reach? */
+int saved_file_exists(const vm_op_t *op);
+
 /*
  * Gives the file another name beside it, aside[STATE_PATH_MAX], and has
  * libvirt forget it.

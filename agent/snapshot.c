@@ -24,15 +24,26 @@ records_t  snapshots = { .folder = SNAPSHOT_FOLDER };
 static void
 snapshot_open_entry(void *ctx, const char *name)
 {
-    char    id[HATCH_ID_SIZE];
-    size_t  n = strcspn(name, ".");
+    char         id[HATCH_ID_SIZE], path[STATE_PATH_MAX];
+    size_t       n = strcspn(name, ".");
+    hatch_err_t  err;
 
-    if (hatch_id_valid(HATCH_ID_SNAPSHOT, name, n)
-        && strcmp(name + n, RECORDS_GONE) == 0)
+    if (!hatch_id_valid(HATCH_ID_SNAPSHOT, name, n)
+        || strcmp(name + n, RECORDS_GONE) != 0)
     {
-        (void) snprintf(id, sizeof(id), "%.*s", (int) n, name);
-        snapshot_delete_files(ctx, id);
+        return;
     }
+
+    (void) snprintf(id, sizeof(id), "%.*s", (int) n, name);
+
+    /* somebody put it back, from a copy */
+    if (snapshot_is_recorded(ctx, id)) {
+        snapshot_path(ctx, name, "", path);
+        (void) state_unlink(path, &err);
+        return;
+    }
+
+    snapshot_delete_files(ctx, id);
 }
 
 
@@ -44,7 +55,7 @@ snapshot_open(const config_t *config, hatch_err_t *err)
     rc = records_open(&snapshots, config, err);
 
     if (rc == 0) {
-        state_each(config, SNAPSHOT_FOLDER, snapshot_open_entry,
+        (void) state_each(config, SNAPSHOT_FOLDER, snapshot_open_entry,
                    (void *) config);
     }
 
@@ -91,7 +102,7 @@ snapshot_report_entry(void *ctx, const char *name)
 void
 snapshot_report(const config_t *config)
 {
-    state_each(config, SNAPSHOT_FOLDER, snapshot_report_entry,
+    (void) state_each(config, SNAPSHOT_FOLDER, snapshot_report_entry,
                (void *) config);
 }
 
@@ -109,9 +120,8 @@ snapshot_has_files(const config_t *config)
 {
     unsigned  n = 0;
 
-    state_each(config, SNAPSHOT_FOLDER, snapshot_count_entry, &n);
-
-    return n != 0;
+    return state_each(config, SNAPSHOT_FOLDER, snapshot_count_entry, &n) != 0
+           || n != 0;
 }
 
 

@@ -266,9 +266,11 @@ snapshot_undo(vm_op_t *op, const char *id, int was_running)
     {
         log_event(LOG_ERROR, "%s: snapshot %s remains: %s", op->vm.id, id,
                   why.text);
+
+    } else {
+        snapshot_delete_files(op->config, id);
     }
 
-    snapshot_delete_files(op->config, id);
     rc = 0;
 
     if (virDomainGetState(op->domain, &state, &reason, 0) == -1) {

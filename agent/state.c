@@ -417,7 +417,7 @@ state_copy(const char *from, const char *to, hatch_err_t *err)
 }
 
 
-void
+int
 state_each(const config_t *config, const char *folder,
     void (*entry)(void *ctx, const char *name), void *ctx)
 {
@@ -428,13 +428,17 @@ state_each(const config_t *config, const char *folder,
     state_path(config, folder, "", "", path);
     dir = opendir(path);
 
-    while (dir != NULL && (e = readdir(dir)) != NULL) {
+    if (dir == NULL) {
+        return errno == ENOENT ? 0 : -1;
+    }
+
+    while ((e = readdir(dir)) != NULL) {
         if (e->d_name[0] != '.') {
             entry(ctx, e->d_name);
         }
     }
 
-    if (dir != NULL) {
-        (void) closedir(dir);
-    }
+    (void) closedir(dir);
+
+    return 0;
 }

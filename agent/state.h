@@ -65,9 +65,9 @@ int state_copy(const char *from, const char *to, hatch_err_t *err);
 
 /*
  * Calls entry(ctx, name) for each file of a folder, which may delete it.  A
- * folder that is not there has none.
+ * folder that is not there has none; -1 for one that cannot be read.
  */
-void state_each(const config_t *config, const char *folder,
+int state_each(const config_t *config, const char *folder,
     void (*entry)(void *ctx, const char *name), void *ctx);
 
 #endif /* HATCH_AGENT_STATE_H_INCLUDED */

@@ -327,6 +327,7 @@ table_reopen(hatch_err_t *err)
                         (uint32_t) table.config->zone_vms, table.config->gid,
                         err);
     if (rc != 0) {
+        hatch_file_relock(&table.writer.zone.file);
         return rc;
     }
 

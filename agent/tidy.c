@@ -7,6 +7,7 @@
 #include "log.h"
 #include "net.h"
 #include "recover.h"
+#include "table.h"
 #include "virt.h"
 
 #include <errno.h>
@@ -36,8 +37,9 @@ tidy_once(void)
     hatch_err_t                 err;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
 
-    if (conn == NULL) {
-        return 0;                       /* the next connection asks again */
+    /* the next connection asks again, and the end of a comparison */
+    if (conn == NULL || !table_is_complete()) {
+        return 0;
     }
 
     left = recover_all(tidy.config, virt_is_test(conn));

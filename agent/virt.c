@@ -340,6 +340,15 @@ virt_error(hatch_err_t *err, const char *doing)
 }
 
 
+const char *
+virt_place(const char *uri)
+{
+    const char  *p = strstr(uri, "://");
+
+    return p != NULL ? p + 3 : uri;
+}
+
+
 int
 virt_is_test(virConnectPtr conn)
 {

@@ -64,6 +64,12 @@ void virt_release(virt_lease_t *lease);
  */
 int virt_error(hatch_err_t *err, const char *doing);
 
+/*
+ * The part of a URI that says which libvirt it is, whatever the transport:
+ * "/system" of qemu:///system, "host/system" of qemu+ssh://host/system.
+ */
+const char *virt_place(const char *uri);
+
 /* 1 if the connection is libvirt's built-in test driver. */
 int virt_is_test(virConnectPtr conn);
 

@@ -251,6 +251,9 @@ vm_note(const vm_op_t *op)
     (void) json_object_object_add(details, "test", json_object_new_boolean(
                                       virt_is_test(op->lease.conn)));
 
+    (void) json_object_object_add(details, "place", json_object_new_string(
+                                      virt_place(op->config->connect)));
+
     if (op->vm.enable_network && op->vm.guest_ip.s_addr != 0) {
         (void) inet_ntop(AF_INET, &op->vm.guest_ip, ip, sizeof(ip));
         (void) json_object_object_add(details, "guest_ip",

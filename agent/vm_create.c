@@ -46,8 +46,14 @@ vm_define(vm_op_t *op, const image_t *image, hatch_err_t *err)
     seed_path(op->config, op->vm.id, seed);
     disk_path(op->config, op->vm.id, disk);
 
-    vm_step(op, "asking libvirt what QEMU can do");
+    work_step("asking libvirt what QEMU can do", HOST_WAIT / 1000 + 10);
     details.type = host_type(op->config, op->lease.conn);
+
+    if (details.type == NULL) {
+        return hatch_err_set(err, HATCH_ERR_UNAVAILABLE, "libvirt has not yet "
+                             "said what QEMU can do");
+    }
+
     details.network = op->config->network_name;
     details.kernel_path = image->kernel_path;
     details.initrd_path = image->initrd_path;
@@ -342,6 +348,7 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
     rc = virt_lease(&op.lease, err);
 
     if (rc == 0) {
+        work_step("asking libvirt what QEMU can do", HOST_WAIT / 1000 + 10);
         host_wait();
     }
 

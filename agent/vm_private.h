@@ -71,9 +71,9 @@ void vm_drop(vm_op_t *op);
 int vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err);
 
 /*
- * What every note of an operation has (pending_begin()): whether the VM is one
- * of libvirt's test driver, and its address, for a recovery that finds no
- * domain to ask.  The caller may add to it.
+ * What every note of an operation has (pending_begin()): which libvirt has the
+ * VM, whether that is the test driver, and its address, for a recovery that
+ * finds no domain to ask.  The caller may add to it.
  */
 json_object *vm_note(const vm_op_t *op);
 

@@ -308,10 +308,18 @@ int
 hatch_file_may_replace(const hatch_file_kind_t *kind, const char *path,
     const hatch_err_t *why, hatch_err_t *err)
 {
+    struct stat  st;
+
     switch (why->code) {
 
     case HATCH_ERR_ABSENT:
-        return 0;
+        if (lstat(path, &st) == -1) {
+            return 0;
+        }
+
+        return hatch_err_set(err, HATCH_ERR_FOREIGN, "%s \"%s\" is a symbolic "
+                             "link to nothing; remove it or name another "
+                             "file", kind->what, path);
 
     case HATCH_ERR_EMPTY:
     case HATCH_ERR_TRUNCATED:
@@ -352,6 +360,13 @@ void
 hatch_file_unlock(hatch_file_t *file)
 {
     (void) flock(file->fd, LOCK_UN);
+}
+
+
+void
+hatch_file_relock(hatch_file_t *file)
+{
+    (void) flock(file->fd, LOCK_EX | LOCK_NB);
 }
 
 

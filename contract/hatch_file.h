@@ -87,8 +87,12 @@ int hatch_file_may_replace(const hatch_file_kind_t *kind, const char *path,
 int hatch_file_lock(hatch_file_t *file, const hatch_file_kind_t *kind,
     const char *path, hatch_err_t *err);
 
-/* Gives the lock up, before the same process makes a file in its place. */
+/*
+ * Gives the lock up, before the same process makes a file in its place, and
+ * takes it again if it could not.
+ */
 void hatch_file_unlock(hatch_file_t *file);
+void hatch_file_relock(hatch_file_t *file);
 
 /* Unmaps and closes; safe to call on a file that is not open. */
 void hatch_file_close(hatch_file_t *file);

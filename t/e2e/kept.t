@@ -90,6 +90,9 @@ my @troubles = (
      }],
     ['save file away', sub { rename $save, "$save_dir/away" or die },
      sub { rename "$save_dir/away", $save or die }, 'noted'],
+    ['somebody\'s save file away',
+     sub { rename $save, "$save_dir/away" or die },
+     sub { rename "$save_dir/away", $save or die }],
     ['save file unreadable', sub {
          rename $save, "$save_dir/away" or die;
          mkdir $save or die;
@@ -98,7 +101,7 @@ my @troubles = (
 
 for my $t (@troubles) {
     my ($what, $begin, $end, $noted) = @$t;
-    (my $text = $what) =~ tr/ /-/;
+    (my $text = $what) =~ tr/ '/-/d;
 
     if ($noted) {
         # by us: only then it is known that the file was there
@@ -206,5 +209,18 @@ for my $t (@bad) {
 
 is(scalar(() = agent_log() =~ /it boots without/g), $times,
    'one line for each');
+
+# libvirt began while it was away: it does not know of it, and would use it
+allow_log(qr/the connection to libvirt is lost|cannot connect to libvirt/);
+save('unknown');
+rename $save, "$save_dir/away" or die;
+stop_libvirtd('KILL');
+start_libvirtd();
+ok(wait_state($id, 'stopped'), 'libvirt has forgotten the memory');
+rename "$save_dir/away", $save or die;
+change(0, 'LibvirtQemudPart');
+is(page('kept')->{status}, 200, 'not finished, and unknown: it boots');
+is(scalar(my @aside = aside()), 1, 'put aside as well');
+unlink @aside;
 
 done();

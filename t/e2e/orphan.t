@@ -178,6 +178,13 @@ write_file($record, $text);
 agent();
 is(api('GET', "/snapshots/$snap")->{status}, 200, 'put back: it is there');
 
+# a copy put back over the mark of its deletion
+stop_agent();
+write_file("$dir/state/snapshots/$snap.gone", '');
+agent();
+is(files(), $files, 'a mark beside a record deletes nothing');
+is(api('GET', "/snapshots/$snap")->{status}, 200, 'it is there');
+
 # --- another driver of libvirt ---
 
 write_file("$dir/state/pending/vm_cccccccccccccccc.json",
