@@ -78,6 +78,7 @@ sub fails {
     my $clean = traces();
     my $pid = start(@cmd);
 
+    wait_until("$what: it fails", sub { slurp($log) =~ /^run: /m }, 90);
     ends($pid, 1 << 8, $clean, $what);
     like(slurp($log), qr/^run: $why/m, "$what: says why");
 }
@@ -115,7 +116,7 @@ my $clean = traces();
          'and says why');
     $log = $first;
 
-    wait_until('it sleeps', sub { slurp($log) =~ /==>\e\[0m the VM sleeps/ }, 60);
+    wait_until('it sleeps', sub { slurp($log) =~ /the VM sleeps/ }, 60);
     cmp_ok(time - $asked, '>', 9, 'not before its time');
     is(qx(curl -s http://localhost:8080/healthz),
        '{"status":"ok","vm_count":1,"route_count":1}', 'a look at the health');
@@ -190,6 +191,7 @@ my $clean = traces();
     umask 027;
     write_file("/proc/sys/net/ipv6/conf/$_/disable_ipv6", 1) for qw(all lo);
     $before = traces();
+    local $SIG{INT} = 'IGNORE';         # as a script's background job has it
     $pid = start();
     runs();
     kill 'INT', $pid;
