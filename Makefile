@@ -238,8 +238,8 @@ C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
 SCRIPTS     = docs/model/check util/build-cloud-image util/build-image \
-              util/build-module util/deps \
-              util/fetch-kubernetes util/fetch-test-nginx util/run util/run-firewall \
+              util/build-module util/deps util/fetch-kubernetes \
+              util/fetch-test-nginx util/run util/run-firewall \
               util/run-inside t/lib/host t/lib/traces t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
