@@ -11,6 +11,9 @@ use Test::Hatch world => 'plain';
 use Test::More;
 use Time::HiRes qw(time);
 
+# what the test's own parent ignores (nohup) is no part of it
+$SIG{$_} = 'DEFAULT' for qw(HUP INT QUIT TERM);
+
 my $run = "$top/util/run";
 my $log;
 my $n = 0;
