@@ -110,6 +110,12 @@ seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
 
     rc = tool_run(argv, "cannot write the seed", out, sizeof(out), &why);
 
+    /* Debian's 1.5.4 crashes now and then, one run in thousands */
+    if (rc != 0) {
+        (void) unlink(iso);
+        rc = tool_run(argv, "cannot write the seed", out, sizeof(out), &why);
+    }
+
     /* its last line is only that it gives up */
     return rc == 0
            ? 0 : hatch_err_set(err, HATCH_ERR_SYSTEM, "xorriso cannot write "
