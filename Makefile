@@ -235,7 +235,7 @@ help:
 # --- quality, installation ---
 
 C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
-                         ngx_hatch_module/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
+                         ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
 SCRIPTS     = docs/model/check util/build-cloud-image util/build-image \
               util/build-module util/deps util/fetch-kubernetes \

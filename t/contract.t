@@ -39,7 +39,7 @@ for my $path ('/routes', '/routes/{id}', '/vms/{id}/routes',
     push @module, map "$_ $path", grep $_ ne 'HEAD',
                   split /, */, $r->{headers}{allow};
 }
-my $directives = slurp("$top/ngx_hatch_module/ngx_http_hatch_module.c");
+my $directives = slurp("$top/ngx_hatch_module/http/ngx_http_hatch_module.c");
 for my $name (qw(healthz readyz metrics)) {
     push @module, "GET /$name" if $directives =~ /ngx_string\("hatch_$name"\)/;
 }

@@ -25,7 +25,7 @@ my $example = slurp("$top/nginx.conf.example");
 my ($rc, $out) = accepted($example);
 is($rc, 0, 'nginx.conf.example is accepted') or diag $out;
 
-my @directives = slurp("$top/ngx_hatch_module/ngx_http_hatch_module.c")
+my @directives = slurp("$top/ngx_hatch_module/http/ngx_http_hatch_module.c")
                  =~ /\{ ngx_string\("(hatch\w*)"\)/g;
 cmp_ok(scalar @directives, '>=', 6, 'the module has directives');
 like($example, qr/^\s*$_[ ;]/m, "the example has $_") for @directives;

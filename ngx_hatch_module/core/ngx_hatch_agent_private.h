@@ -6,7 +6,7 @@
 #define _NGX_HATCH_WAKE_PRIVATE_H_INCLUDED_
 
 
-#include "ngx_hatch_wake.h"
+#include "ngx_hatch_agent.h"
 
 
 /* Those who wait for the same port of the same VM. */

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_hatch_wake_private.h"
+#include "ngx_hatch_agent_private.h"
 
 
 /* How long those who need an agent wait for one that is not there, ms. */

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_hatch_wake_private.h"
+#include "ngx_hatch_agent_private.h"
 
 
 /* How long the impatient wait for a sign of life of the agent, ms. */

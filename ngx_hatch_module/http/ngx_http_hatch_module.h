@@ -10,7 +10,7 @@
 #include "ngx_hatch_busy.h"
 #include "ngx_hatch_pool.h"
 #include "ngx_hatch_store.h"
-#include "ngx_hatch_wake.h"
+#include "ngx_hatch_agent.h"
 #include "ngx_hatch_zone.h"
 
 
