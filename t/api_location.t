@@ -93,10 +93,10 @@ access forbidden by rule
     location / {
         hatch_api;
         limit_except GET { deny all; }
-        if ($arg_x) { set $y 1; }
+        if ($arg_limit) { set $y 1; }
     }
 --- request eval
-["GET /routes", "GET /routes?x=1", "DELETE /routes/rt_aaaaaaaaaaaaaaaa"]
+["GET /routes", "GET /routes?limit=1", "DELETE /routes/rt_aaaaaaaaaaaaaaaa"]
 --- response_body_like eval
 ['^\[\]$', '^\[\]$', 'forbidden']
 --- error_code eval

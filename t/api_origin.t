@@ -62,11 +62,11 @@ main::times(14, "Content-Type: application/json\nCache-Control: no-store")
 "Origin: http://localhost:$main::port\nHost: localhost:$main::port"
 --- response_body_like eval
 ['"id":"rt_', '"target_port":81', 'deleted', 'method not allowed',
- 'ends without', map "^agent: $_", 'POST /agent/vms$', 'PATCH /agent/vms/',
+ 'no such endpoint', map "^agent: $_", 'POST /agent/vms$', 'PATCH /agent/vms/',
  'DELETE /agent/vms/', 'POST /agent/vms/vm_running222222222/start',
  'POST /agent/nothing', 'PUT /agent/', 'HATCH /agent/vms']
 --- error_code eval
-[201, 200, 200, 405, 400, @{ main::times(7, 200) }]
+[201, 200, 200, 405, 404, @{ main::times(7, 200) }]
 
 
 === TEST 3: and of a program, which has no Origin

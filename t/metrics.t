@@ -230,7 +230,7 @@ rt_cccccccccccccccc vm_stopped222222222 down 80!
 ['^$', 'method_not_allowed']
 --- response_headers eval
 ["Content-Type: text/plain; version=0.0.4; charset=utf-8",
- "Allow: GET, HEAD"]
+ "Allow: GET, HEAD, OPTIONS"]
 --- error_code eval
 [200, 405]
 

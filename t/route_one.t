@@ -87,15 +87,15 @@ PATCH /routes/rt_bbbbbbbbbbbbbbbb
 [404, 404, 404, 404]
 
 
-=== TEST 7: an empty id
+=== TEST 7: a slash at the end
 --- config
     location / { hatch_api; }
 --- request eval
 ["GET /routes/", "DELETE /routes/", "PATCH /routes/\n{}"]
 --- response_body_like eval
-[('"code":"invalid_path"') x 3]
+[('"code":"not_found"') x 3]
 --- error_code eval
-[400, 400, 400]
+[404, 404, 404]
 
 
 === TEST 8: other methods and deeper paths

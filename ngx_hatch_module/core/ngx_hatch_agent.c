@@ -8,81 +8,83 @@
 
 
 /* How long those who need an agent wait for one that is not there, ms. */
-#define NGX_HATCH_WAKE_PATIENCE  5000
+#define NGX_HATCH_AGENT_PATIENCE  5000
 
 /* How often a worker tries to connect: while somebody waits, and else. */
-#define NGX_HATCH_WAKE_RETRY       50
-#define NGX_HATCH_WAKE_IDLE_RETRY  1000
+#define NGX_HATCH_AGENT_RETRY       50
+#define NGX_HATCH_AGENT_IDLE_RETRY  1000
 
 
-static void ngx_hatch_wake_connect(ngx_hatch_wake_t *hw);
-static void ngx_hatch_wake_lost(ngx_hatch_wake_t *hw);
-static void ngx_hatch_wake_retry_handler(ngx_event_t *ev);
-static void ngx_hatch_wake_read_handler(ngx_event_t *rev);
-static void ngx_hatch_wake_write_handler(ngx_event_t *wev);
-static void ngx_hatch_wake_message(ngx_hatch_wake_t *hw);
-static ngx_int_t ngx_hatch_wake_flush(ngx_hatch_wake_t *hw);
+static void ngx_hatch_agent_connect(ngx_hatch_agent_t *agent);
+static void ngx_hatch_agent_lost(ngx_hatch_agent_t *agent);
+static void ngx_hatch_agent_retry_handler(ngx_event_t *ev);
+static void ngx_hatch_agent_read_handler(ngx_event_t *rev);
+static void ngx_hatch_agent_write_handler(ngx_event_t *wev);
+static void ngx_hatch_agent_message(ngx_hatch_agent_t *agent);
+static ngx_int_t ngx_hatch_agent_flush(ngx_hatch_agent_t *agent);
 
 
 void
-ngx_hatch_wake_init_process(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_init_process(ngx_hatch_agent_t *agent)
 {
     ngx_uint_t  i;
 
-    if (hw->pid == ngx_pid) {
+    if (agent->pid == ngx_pid) {
         return;
     }
 
-    hw->pid = ngx_pid;
+    agent->pid = ngx_pid;
 
-    for (i = 0; i < NGX_HATCH_WAKE_BUCKETS; i++) {
-        ngx_queue_init(&hw->groups[i]);
+    for (i = 0; i < NGX_HATCH_AGENT_BUCKETS; i++) {
+        ngx_queue_init(&agent->groups[i]);
     }
 
-    ngx_queue_init(&hw->unsent);
-    ngx_queue_init(&hw->answered);
-    ngx_queue_init(&hw->herds);
+    ngx_queue_init(&agent->unsent);
+    ngx_queue_init(&agent->answered);
+    ngx_queue_init(&agent->herds);
 
-    hw->retry.handler = ngx_hatch_wake_retry_handler;
-    hw->retry.data = hw;
-    hw->retry.log = ngx_cycle->log;
-    hw->retry.cancelable = 1;
+    agent->retry.handler = ngx_hatch_agent_retry_handler;
+    agent->retry.data = agent;
+    agent->retry.log = ngx_cycle->log;
+    agent->retry.cancelable = 1;
 
-    hw->tell.handler = ngx_hatch_wake_tell_handler;
-    hw->tell.data = hw;
-    hw->tell.log = ngx_cycle->log;
+    agent->tell.handler = ngx_hatch_waiter_tell_handler;
+    agent->tell.data = agent;
+    agent->tell.log = ngx_cycle->log;
 
-    hw->lost = ngx_current_msec;
+    agent->lost = ngx_current_msec;
 
-    ngx_hatch_wake_connect(hw);
+    ngx_hatch_agent_connect(agent);
 }
 
 
 void
-ngx_hatch_wake_cleanup(void *data)
+ngx_hatch_agent_cleanup(void *data)
 {
-    ngx_hatch_wake_t  *hw = data;
+    ngx_hatch_agent_t  *agent = data;
 
-    if (hw->pid != ngx_pid) {
+    if (agent->pid != ngx_pid) {
         return;
     }
 
-    if (hw->retry.timer_set) {
-        ngx_del_timer(&hw->retry);
+    if (agent->retry.timer_set) {
+        ngx_del_timer(&agent->retry);
     }
 
-    if (hw->tell.posted) {
-        ngx_delete_posted_event(&hw->tell);
+    if (agent->tell.posted) {
+        ngx_delete_posted_event(&agent->tell);
     }
 
-    ngx_hatch_wake_close(hw);
+    ngx_hatch_work_end(&agent->telling);
+
+    ngx_hatch_agent_close(agent);
 }
 
 
 /* --- the connection --- */
 
 static void
-ngx_hatch_wake_connect(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_connect(ngx_hatch_agent_t *agent)
 {
     ngx_socket_t       s;
     ngx_connection_t  *c;
@@ -98,14 +100,14 @@ ngx_hatch_wake_connect(ngx_hatch_wake_t *hw)
     /* over a unix socket, this succeeds at once or not at all */
 
     if (ngx_nonblocking(s) == -1
-        || connect(s, (struct sockaddr *) &hw->sockaddr,
+        || connect(s, (struct sockaddr *) &agent->sockaddr,
                    sizeof(struct sockaddr_un)) == -1)
     {
-        if (!hw->complained) {
+        if (!agent->complained) {
             ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, ngx_socket_errno,
                           "hatch: no agent at \"%V\"; VMs that sleep are not "
-                          "woken", &hw->path);
-            hw->complained = 1;
+                          "woken", &agent->path);
+            agent->complained = 1;
         }
 
         goto failed;
@@ -121,10 +123,10 @@ ngx_hatch_wake_connect(ngx_hatch_wake_t *hw)
     c->write->log = c->log;
     c->recv = ngx_recv;
     c->send = ngx_send;
-    c->data = hw;
+    c->data = agent;
     c->log_error = NGX_ERROR_INFO;
-    c->read->handler = ngx_hatch_wake_read_handler;
-    c->write->handler = ngx_hatch_wake_write_handler;
+    c->read->handler = ngx_hatch_agent_read_handler;
+    c->write->handler = ngx_hatch_agent_write_handler;
 
     /* a worker that ends does not wait for it */
     c->idle = 1;
@@ -134,18 +136,18 @@ ngx_hatch_wake_connect(ngx_hatch_wake_t *hw)
         goto retry;
     }
 
-    if (hw->complained) {
+    if (agent->complained) {
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "hatch: the agent is back at \"%V\"", &hw->path);
-        hw->complained = 0;
+                      "hatch: the agent is back at \"%V\"", &agent->path);
+        agent->complained = 0;
     }
 
-    hw->connection = c;
-    hw->in_len = 0;
-    hw->out_len = 0;
+    agent->connection = c;
+    agent->in_len = 0;
+    agent->out_len = 0;
 
-    if (ngx_hatch_wake_send(hw) != NGX_OK) {
-        ngx_hatch_wake_lost(hw);
+    if (ngx_hatch_agent_send(agent) != NGX_OK) {
+        ngx_hatch_agent_lost(agent);
     }
 
     return;
@@ -159,19 +161,19 @@ failed:
 
 retry:
 
-    if (!hw->retry.timer_set) {
-        ngx_add_timer(&hw->retry, hw->held ? NGX_HATCH_WAKE_RETRY
-                                           : NGX_HATCH_WAKE_IDLE_RETRY);
+    if (!agent->retry.timer_set) {
+        ngx_add_timer(&agent->retry, agent->held ? NGX_HATCH_AGENT_RETRY
+                                           : NGX_HATCH_AGENT_IDLE_RETRY);
     }
 }
 
 
 void
-ngx_hatch_wake_close(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_close(ngx_hatch_agent_t *agent)
 {
-    if (hw->connection) {
-        ngx_close_connection(hw->connection);
-        hw->connection = NULL;
+    if (agent->connection) {
+        ngx_close_connection(agent->connection);
+        agent->connection = NULL;
     }
 }
 
@@ -179,125 +181,125 @@ ngx_hatch_wake_close(ngx_hatch_wake_t *hw)
 /* The agent ended.  Whoever needs it is asked for again at the next one. */
 
 static void
-ngx_hatch_wake_lost(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_lost(ngx_hatch_agent_t *agent)
 {
-    ngx_uint_t               i;
-    ngx_queue_t             *q;
-    ngx_hatch_wake_group_t  *group;
+    ngx_uint_t          i;
+    ngx_queue_t        *q;
+    ngx_hatch_group_t  *group;
 
-    ngx_hatch_wake_close(hw);
-    hw->lost = ngx_current_msec;
+    ngx_hatch_agent_close(agent);
+    agent->lost = ngx_current_msec;
 
-    for (i = 0; i < NGX_HATCH_WAKE_BUCKETS; i++) {
-        for (q = ngx_queue_head(&hw->groups[i]);
-             q != ngx_queue_sentinel(&hw->groups[i]);
+    for (i = 0; i < NGX_HATCH_AGENT_BUCKETS; i++) {
+        for (q = ngx_queue_head(&agent->groups[i]);
+             q != ngx_queue_sentinel(&agent->groups[i]);
              q = ngx_queue_next(q))
         {
-            group = ngx_queue_data(q, ngx_hatch_wake_group_t, queue);
+            group = ngx_queue_data(q, ngx_hatch_group_t, queue);
             group->told = 0;
-            ngx_hatch_wake_enqueue(hw, group);
+            ngx_hatch_group_enqueue(agent, group);
         }
     }
 
-    ngx_hatch_wake_answer_all(hw, 1);
+    ngx_hatch_waiter_answer_all(agent, 1);
 
-    if (!hw->retry.timer_set) {
-        ngx_add_timer(&hw->retry, NGX_HATCH_WAKE_RETRY);
+    if (!agent->retry.timer_set) {
+        ngx_add_timer(&agent->retry, NGX_HATCH_AGENT_RETRY);
     }
 
-    ngx_hatch_wake_tell(hw);
+    ngx_hatch_waiter_tell(agent);
 }
 
 
 static void
-ngx_hatch_wake_retry_handler(ngx_event_t *ev)
+ngx_hatch_agent_retry_handler(ngx_event_t *ev)
 {
-    ngx_hatch_wake_t  *hw;
+    ngx_hatch_agent_t  *agent;
 
-    hw = ev->data;
+    agent = ev->data;
 
-    if (hw->connection == NULL) {
-        ngx_hatch_wake_connect(hw);
+    if (agent->connection == NULL) {
+        ngx_hatch_agent_connect(agent);
     }
 
-    if (hw->connection == NULL
-        && ngx_current_msec - hw->lost >= NGX_HATCH_WAKE_PATIENCE)
+    if (agent->connection == NULL
+        && ngx_current_msec - agent->lost >= NGX_HATCH_AGENT_PATIENCE)
     {
-        ngx_hatch_wake_answer_all(hw, 0);
-        ngx_hatch_wake_tell(hw);
+        ngx_hatch_waiter_answer_all(agent, 0);
+        ngx_hatch_waiter_tell(agent);
     }
 }
 
 
 static void
-ngx_hatch_wake_read_handler(ngx_event_t *rev)
+ngx_hatch_agent_read_handler(ngx_event_t *rev)
 {
     ssize_t            n;
     ngx_connection_t  *c;
-    ngx_hatch_wake_t  *hw;
+    ngx_hatch_agent_t  *agent;
 
     c = rev->data;
-    hw = c->data;
+    agent = c->data;
 
     if (c->close) {
         c->close = 0;
 
-        if (hw->held == 0) {
-            ngx_hatch_wake_close(hw);
+        if (agent->held == 0) {
+            ngx_hatch_agent_close(agent);
             return;
         }
     }
 
     for ( ;; ) {
-        n = c->recv(c, (u_char *) &hw->in + hw->in_len,
-                    sizeof(hatch_wake_message_t) - hw->in_len);
+        n = c->recv(c, (u_char *) &agent->in + agent->in_len,
+                    sizeof(hatch_wake_message_t) - agent->in_len);
 
         if (n == NGX_AGAIN) {
             break;
         }
 
         if (n == NGX_ERROR || n == 0) {
-            ngx_hatch_wake_lost(hw);
+            ngx_hatch_agent_lost(agent);
             return;
         }
 
-        hw->in_len += n;
+        agent->in_len += n;
 
-        if (hw->in_len == sizeof(hatch_wake_message_t)) {
-            hw->in_len = 0;
+        if (agent->in_len == sizeof(hatch_wake_message_t)) {
+            agent->in_len = 0;
 
-            if (hw->in.magic != HATCH_WAKE_MAGIC) {
+            if (agent->in.magic != HATCH_WAKE_MAGIC) {
                 ngx_log_error(NGX_LOG_ERR, c->log, 0,
                               "hatch: \"%V\" is not an agent of this version",
-                              &hw->path);
-                ngx_hatch_wake_lost(hw);
+                              &agent->path);
+                ngx_hatch_agent_lost(agent);
                 return;
             }
 
-            ngx_hatch_wake_message(hw);
+            ngx_hatch_agent_message(agent);
         }
     }
 
     if (ngx_handle_read_event(rev, 0) != NGX_OK) {
-        ngx_hatch_wake_lost(hw);
+        ngx_hatch_agent_lost(agent);
         return;
     }
 
-    ngx_hatch_wake_tell(hw);
+    ngx_hatch_waiter_tell(agent);
 }
 
 
 static void
-ngx_hatch_wake_write_handler(ngx_event_t *wev)
+ngx_hatch_agent_write_handler(ngx_event_t *wev)
 {
     ngx_connection_t  *c;
-    ngx_hatch_wake_t  *hw;
+    ngx_hatch_agent_t  *agent;
 
     c = wev->data;
-    hw = c->data;
+    agent = c->data;
 
-    if (ngx_hatch_wake_send(hw) != NGX_OK) {
-        ngx_hatch_wake_lost(hw);
+    if (ngx_hatch_agent_send(agent) != NGX_OK) {
+        ngx_hatch_agent_lost(agent);
     }
 }
 
@@ -305,16 +307,15 @@ ngx_hatch_wake_write_handler(ngx_event_t *wev)
 /* --- messages --- */
 
 static void
-ngx_hatch_wake_message(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_message(ngx_hatch_agent_t *agent)
 {
     ngx_queue_t              *q, *bucket;
-    ngx_hatch_waiter_t       *waiter;
+    ngx_hatch_group_t        *group;
     hatch_wake_message_t     *m;
-    ngx_hatch_wake_group_t   *group;
-    ngx_hatch_wake_result_t   result;
+    ngx_hatch_wake_result_e   result;
 
-    m = &hw->in;
-    bucket = &hw->groups[m->request % NGX_HATCH_WAKE_BUCKETS];
+    m = &agent->in;
+    bucket = &agent->groups[m->request % NGX_HATCH_AGENT_BUCKETS];
 
     for (q = ngx_queue_head(bucket); ; q = ngx_queue_next(q)) {
 
@@ -322,31 +323,21 @@ ngx_hatch_wake_message(ngx_hatch_wake_t *hw)
             return;             /* all who waited have left */
         }
 
-        group = ngx_queue_data(q, ngx_hatch_wake_group_t, queue);
+        group = ngx_queue_data(q, ngx_hatch_group_t, queue);
 
         if (group->request == m->request) {
             break;
         }
     }
 
+    ngx_log_debug3(NGX_LOG_DEBUG_EVENT, ngx_cycle->log, 0,
+                   "hatch agent: %ui for %s:%ui", (ngx_uint_t) m->type,
+                   group->vm, group->port);
+
     switch (m->type) {
 
     case HATCH_WAKE_WAIT:
-        group->told = 1;
-
-        for (q = ngx_queue_head(&group->waiters);
-             q != ngx_queue_sentinel(&group->waiters);
-             q = ngx_queue_next(q))
-        {
-            waiter = ngx_queue_data(q, ngx_hatch_waiter_t, queue);
-
-            if (waiter->impatient) {
-                waiter->impatient = 0;
-                ngx_add_timer(&waiter->timer,
-                              ngx_hatch_wake_left(waiter->deadline));
-            }
-        }
-
+        ngx_hatch_group_told(group);
         return;
 
     case HATCH_WAKE_READY:
@@ -358,8 +349,8 @@ ngx_hatch_wake_message(ngx_hatch_wake_t *hw)
         /* it is over for the agent; one who came later may wait longer */
 
         if (m->failure == HATCH_WAKE_NOT_READY) {
-            ngx_hatch_wake_enqueue(hw, group);
-            (void) ngx_hatch_wake_send(hw);
+            ngx_hatch_group_enqueue(agent, group);
+            (void) ngx_hatch_agent_send(agent);
             return;
         }
 
@@ -369,40 +360,40 @@ ngx_hatch_wake_message(ngx_hatch_wake_t *hw)
                  : NGX_HATCH_WAKE_FAILED;
     }
 
-    ngx_hatch_wake_answer(hw, group, result, m->kind, m->timeout);
+    ngx_hatch_group_answer(agent, group, result, m);
 }
 
 
 /* Asks for the groups that have not been asked for. */
 
 ngx_int_t
-ngx_hatch_wake_send(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_send(ngx_hatch_agent_t *agent)
 {
     ngx_int_t                rc;
     ngx_msec_t               left, most;
     ngx_queue_t             *q;
     ngx_hatch_waiter_t      *waiter;
-    ngx_hatch_wake_group_t  *group;
+    ngx_hatch_group_t  *group;
 
-    if (hw->connection == NULL) {
+    if (agent->connection == NULL) {
         return NGX_OK;
     }
 
     for ( ;; ) {
-        rc = ngx_hatch_wake_flush(hw);
+        rc = ngx_hatch_agent_flush(agent);
 
         if (rc != NGX_OK) {
             return rc == NGX_AGAIN ? NGX_OK : NGX_ERROR;
         }
 
-        if (ngx_queue_empty(&hw->unsent)) {
+        if (ngx_queue_empty(&agent->unsent)) {
             return NGX_OK;
         }
 
-        q = ngx_queue_head(&hw->unsent);
+        q = ngx_queue_head(&agent->unsent);
         ngx_queue_remove(q);
 
-        group = ngx_queue_data(q, ngx_hatch_wake_group_t, unsent);
+        group = ngx_queue_data(q, ngx_hatch_group_t, unsent);
         group->to_send = 0;
         most = 1;
 
@@ -411,34 +402,34 @@ ngx_hatch_wake_send(ngx_hatch_wake_t *hw)
              q = ngx_queue_next(q))
         {
             waiter = ngx_queue_data(q, ngx_hatch_waiter_t, queue);
-            left = ngx_hatch_wake_left(waiter->deadline);
+            left = ngx_hatch_waiter_left(waiter->deadline);
             most = ngx_max(most, left);
         }
 
-        ngx_memzero(&hw->out, sizeof(hatch_wake_message_t));
-        hw->out.magic = HATCH_WAKE_MAGIC;
-        hw->out.type = HATCH_WAKE_ASK;
-        hw->out.request = group->request;
-        hw->out.timeout = (uint32_t) ngx_min(most, HATCH_WAKE_TIMEOUT_MAX);
-        hw->out.port = (uint16_t) group->port;
-        ngx_memcpy(hw->out.vm, group->vm, sizeof(group->vm));
-        hw->out_len = sizeof(hatch_wake_message_t);
+        ngx_memzero(&agent->out, sizeof(hatch_wake_message_t));
+        agent->out.magic = HATCH_WAKE_MAGIC;
+        agent->out.type = HATCH_WAKE_ASK;
+        agent->out.request = group->request;
+        agent->out.timeout = (uint32_t) ngx_min(most, HATCH_WAKE_TIMEOUT_MAX);
+        agent->out.port = (uint16_t) group->port;
+        ngx_memcpy(agent->out.vm, group->vm, sizeof(group->vm));
+        agent->out_len = sizeof(hatch_wake_message_t);
     }
 }
 
 
 static ngx_int_t
-ngx_hatch_wake_flush(ngx_hatch_wake_t *hw)
+ngx_hatch_agent_flush(ngx_hatch_agent_t *agent)
 {
     ssize_t            n;
     ngx_connection_t  *c;
 
-    c = hw->connection;
+    c = agent->connection;
 
-    while (hw->out_len) {
-        n = c->send(c, (u_char *) &hw->out + sizeof(hatch_wake_message_t)
-                       - hw->out_len,
-                    hw->out_len);
+    while (agent->out_len) {
+        n = c->send(c, (u_char *) &agent->out + sizeof(hatch_wake_message_t)
+                       - agent->out_len,
+                    agent->out_len);
 
         if (n == NGX_AGAIN) {
             return ngx_handle_write_event(c->write, 0) == NGX_OK ? NGX_AGAIN
@@ -449,7 +440,7 @@ ngx_hatch_wake_flush(ngx_hatch_wake_t *hw)
             return NGX_ERROR;
         }
 
-        hw->out_len -= n;
+        agent->out_len -= n;
     }
 
     return NGX_OK;

@@ -20,28 +20,35 @@ struct ngx_hatch_herd_s {
     ngx_uint_t               port;
     ngx_msec_t               since;
     ngx_queue_t              waiting;
-    ngx_queue_t              gone;
-    ngx_uint_t               n;         /* of gone */
+    ngx_queue_t              running;   /* the first of them first */
+    ngx_uint_t               n_waiting;
+    ngx_uint_t               n_running;
     ngx_uint_t               window;
-    ngx_hatch_herd_pt        let_go;
     ngx_event_t              next;      /* posted: there is room */
     ngx_event_t              timer;
 };
 
 
-static void ngx_hatch_herd_count(ngx_hatch_herd_t *herd,
-    ngx_hatch_herd_member_t *member);
-static void ngx_hatch_herd_post(ngx_hatch_herd_t *herd);
+static ngx_hatch_herd_t *ngx_hatch_herd_create(ngx_queue_t *herds,
+    const char *vm, ngx_uint_t port);
 static void ngx_hatch_herd_next(ngx_event_t *ev);
 static void ngx_hatch_herd_tick(ngx_event_t *ev);
-static void ngx_hatch_herd_forget(ngx_hatch_herd_t *herd,
-    ngx_hatch_herd_member_t *member);
 static void ngx_hatch_herd_free(ngx_hatch_herd_t *herd);
 
 
 ngx_hatch_herd_t *
-ngx_hatch_herd_create(ngx_queue_t *herds, const char *vm, ngx_uint_t port,
-    ngx_hatch_herd_pt let_go)
+ngx_hatch_herd_get(ngx_queue_t *herds, const char *vm, ngx_uint_t port)
+{
+    ngx_hatch_herd_t  *herd;
+
+    herd = ngx_hatch_herd_find(herds, vm, port);
+
+    return herd ? herd : ngx_hatch_herd_create(herds, vm, port);
+}
+
+
+static ngx_hatch_herd_t *
+ngx_hatch_herd_create(ngx_queue_t *herds, const char *vm, ngx_uint_t port)
 {
     ngx_hatch_herd_t  *herd;
 
@@ -55,10 +62,9 @@ ngx_hatch_herd_create(ngx_queue_t *herds, const char *vm, ngx_uint_t port,
     herd->since = ngx_current_msec;
 
     ngx_queue_init(&herd->waiting);
-    ngx_queue_init(&herd->gone);
+    ngx_queue_init(&herd->running);
 
     herd->window = NGX_HATCH_HERD_WINDOW;
-    herd->let_go = let_go;
 
     herd->next.handler = ngx_hatch_herd_next;
     herd->next.data = herd;
@@ -70,6 +76,9 @@ ngx_hatch_herd_create(ngx_queue_t *herds, const char *vm, ngx_uint_t port,
 
     ngx_queue_insert_tail(herds, &herd->queue);
     ngx_add_timer(&herd->timer, NGX_HATCH_HERD_TICK);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ngx_cycle->log, 0,
+                   "hatch herd of %s:%ui begins", herd->vm, port);
 
     return herd;
 }
@@ -97,46 +106,84 @@ ngx_hatch_herd_find(ngx_queue_t *herds, const char *vm, ngx_uint_t port)
 
 
 ngx_uint_t
-ngx_hatch_herd_join(ngx_hatch_herd_t *herd, ngx_hatch_herd_member_t *member)
+ngx_hatch_herd_held(ngx_queue_t *herds, const char *vm)
 {
-    if (herd->n >= herd->window || !ngx_queue_empty(&herd->waiting)) {
-        ngx_hatch_herd_add(herd, member);
-        return 0;
+    ngx_uint_t         n;
+    ngx_queue_t       *q;
+    ngx_hatch_herd_t  *herd;
+
+    n = 0;
+
+    for (q = ngx_queue_head(herds);
+         q != ngx_queue_sentinel(herds);
+         q = ngx_queue_next(q))
+    {
+        herd = ngx_queue_data(q, ngx_hatch_herd_t, queue);
+
+        if (ngx_strcmp(herd->vm, vm) == 0) {
+            n += herd->n_waiting;
+        }
     }
 
-    member->herd = herd;
-    ngx_queue_insert_tail(&herd->gone, &member->queue);
-    ngx_hatch_herd_count(herd, member);
+    return n;
+}
 
-    return 1;
+
+const char *
+ngx_hatch_herd_vm(ngx_hatch_herd_t *herd)
+{
+    return herd->vm;
+}
+
+
+ngx_uint_t
+ngx_hatch_herd_room(ngx_hatch_herd_t *herd)
+{
+    return herd->n_running < herd->window && herd->n_waiting == 0;
 }
 
 
 void
-ngx_hatch_herd_add(ngx_hatch_herd_t *herd, ngx_hatch_herd_member_t *member)
+ngx_hatch_herd_run(ngx_hatch_herd_t *herd, ngx_hatch_waiter_t *waiter)
 {
-    ngx_queue_insert_tail(&herd->waiting, &member->queue);
-    member->herd = herd;
-    member->gone = 0;
+    ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_RUNNING);
 
-    ngx_hatch_herd_post(herd);
+    waiter->herd = herd;
+    waiter->since = ngx_current_msec;
+
+    ngx_queue_insert_tail(&herd->running, &waiter->queue);
+    herd->n_running++;
 }
 
 
-static void
-ngx_hatch_herd_count(ngx_hatch_herd_t *herd, ngx_hatch_herd_member_t *member)
+void
+ngx_hatch_herd_add(ngx_hatch_herd_t *herd, ngx_hatch_waiter_t *waiter)
 {
-    member->gone = 1;
-    member->since = ngx_current_msec;
-    herd->n++;
+    ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_HERD);
+
+    waiter->herd = herd;
+
+    ngx_queue_insert_tail(&herd->waiting, &waiter->queue);
+    herd->n_waiting++;
+
+    /* the first ones still in this turn of the event loop */
+
+    if (!herd->next.posted) {
+        ngx_post_event(&herd->next, &ngx_posted_events);
+    }
 }
 
 
-/* Looks at it again, in the next turn of the event loop. */
-
-static void
-ngx_hatch_herd_post(ngx_hatch_herd_t *herd)
+void
+ngx_hatch_herd_left(ngx_hatch_herd_t *herd, ngx_hatch_waiter_state_e state)
 {
+    if (state == NGX_HATCH_WAITER_HERD) {
+        herd->n_waiting--;
+        return;
+    }
+
+    herd->n_running--;
+
     if (!herd->next.posted) {
         ngx_post_event(&herd->next, &ngx_posted_next_events);
     }
@@ -144,30 +191,28 @@ ngx_hatch_herd_post(ngx_hatch_herd_t *herd)
 
 
 /*
- * Lets go of as many as there is room for.  Whoever is let go may end at
- * once; that only posts this event again.
+ * As many begin as there is room for.  One that begins may end at once; that
+ * only posts this event again.
  */
 
 static void
 ngx_hatch_herd_next(ngx_event_t *ev)
 {
-    ngx_queue_t              *q;
-    ngx_hatch_herd_t         *herd;
-    ngx_hatch_herd_member_t  *member;
+    ngx_queue_t         *q;
+    ngx_hatch_herd_t    *herd;
+    ngx_hatch_waiter_t  *waiter;
 
     herd = ev->data;
 
-    while (herd->n < herd->window && !ngx_queue_empty(&herd->waiting)) {
+    while (herd->n_running < herd->window && herd->n_waiting != 0) {
         q = ngx_queue_head(&herd->waiting);
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(&herd->gone, q);
+        waiter = ngx_queue_data(q, ngx_hatch_waiter_t, queue);
 
-        member = ngx_queue_data(q, ngx_hatch_herd_member_t, queue);
-        ngx_hatch_herd_count(herd, member);
-        herd->let_go(member);
+        ngx_hatch_herd_run(herd, waiter);
+        waiter->handler(waiter);
     }
 
-    if (ngx_queue_empty(&herd->waiting)
+    if (herd->n_waiting == 0
         && ngx_current_msec - herd->since >= NGX_HATCH_HERD_TIME)
     {
         ngx_hatch_herd_free(herd);
@@ -178,21 +223,21 @@ ngx_hatch_herd_next(ngx_event_t *ev)
 static void
 ngx_hatch_herd_tick(ngx_event_t *ev)
 {
-    ngx_queue_t              *q;
-    ngx_hatch_herd_t         *herd;
-    ngx_hatch_herd_member_t  *member;
+    ngx_queue_t         *q;
+    ngx_hatch_herd_t    *herd;
+    ngx_hatch_waiter_t  *waiter;
 
     herd = ev->data;
 
-    while (!ngx_queue_empty(&herd->gone)) {
-        q = ngx_queue_head(&herd->gone);
-        member = ngx_queue_data(q, ngx_hatch_herd_member_t, queue);
+    while (!ngx_queue_empty(&herd->running)) {
+        q = ngx_queue_head(&herd->running);
+        waiter = ngx_queue_data(q, ngx_hatch_waiter_t, queue);
 
-        if (ngx_current_msec - member->since < NGX_HATCH_HERD_SLOW) {
+        if (ngx_current_msec - waiter->since < NGX_HATCH_HERD_SLOW) {
             break;
         }
 
-        ngx_hatch_herd_forget(herd, member);
+        ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_TOLD);
 
         if (herd->window < NGX_HATCH_HERD_WINDOW_MAX) {
             herd->window++;
@@ -204,44 +249,20 @@ ngx_hatch_herd_tick(ngx_event_t *ev)
 }
 
 
-static void
-ngx_hatch_herd_forget(ngx_hatch_herd_t *herd, ngx_hatch_herd_member_t *member)
-{
-    ngx_queue_remove(&member->queue);
-    member->herd = NULL;
-
-    if (member->gone) {
-        member->gone = 0;
-        herd->n--;
-    }
-}
-
-
-void
-ngx_hatch_herd_leave(ngx_hatch_herd_member_t *member)
-{
-    ngx_hatch_herd_t  *herd;
-
-    herd = member->herd;
-
-    if (herd == NULL) {
-        return;
-    }
-
-    ngx_hatch_herd_forget(herd, member);
-    ngx_hatch_herd_post(herd);
-}
-
-
 /* Nobody waits any more; who is under way needs it no longer. */
 
 static void
 ngx_hatch_herd_free(ngx_hatch_herd_t *herd)
 {
-    while (!ngx_queue_empty(&herd->gone)) {
-        ngx_hatch_herd_forget(herd,
-                              ngx_queue_data(ngx_queue_head(&herd->gone),
-                                             ngx_hatch_herd_member_t, queue));
+    ngx_queue_t  *q;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, ngx_cycle->log, 0,
+                   "hatch herd of %s:%ui ends", herd->vm, herd->port);
+
+    while (!ngx_queue_empty(&herd->running)) {
+        q = ngx_queue_head(&herd->running);
+        ngx_hatch_waiter_set(ngx_queue_data(q, ngx_hatch_waiter_t, queue),
+                             NGX_HATCH_WAITER_TOLD);
     }
 
     if (herd->timer.timer_set) {

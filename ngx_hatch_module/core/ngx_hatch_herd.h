@@ -11,56 +11,43 @@
 #define _NGX_HATCH_HERD_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_event.h>
+#include "ngx_hatch_waiter.h"
 
 
-/* So many are let go at once, in each worker. */
+/* So many begin at once, in each worker. */
 #define NGX_HATCH_HERD_WINDOW  4
 
 
-typedef struct ngx_hatch_herd_s         ngx_hatch_herd_t;
-typedef struct ngx_hatch_herd_member_s  ngx_hatch_herd_member_t;
-
-typedef void (*ngx_hatch_herd_pt)(ngx_hatch_herd_member_t *member);
-
-
-/* Who is in a herd.  The memory is the caller's. */
-
-struct ngx_hatch_herd_member_s {
-    ngx_queue_t              queue;
-    ngx_hatch_herd_t        *herd;      /* NULL: in none (any more) */
-    ngx_msec_t               since;     /* it was let go */
-    unsigned                 gone:1;    /* it was, and counts */
-};
-
-
 /*
- * Makes one, in a queue of herds that it leaves when it ends.  let_go is called
- * for each member that had to wait, when its turn has come; never from here.
- * NULL: no memory.
+ * The herd of that VM and port, made if there is none, in a queue of herds
+ * that it leaves when it ends.  NULL: no memory.
  */
-ngx_hatch_herd_t *ngx_hatch_herd_create(ngx_queue_t *herds, const char *vm,
-    ngx_uint_t port, ngx_hatch_herd_pt let_go);
+ngx_hatch_herd_t *ngx_hatch_herd_get(ngx_queue_t *herds, const char *vm,
+    ngx_uint_t port);
 
-/* The herd of that VM and port, or NULL. */
+/* The same, or NULL if there is none. */
 ngx_hatch_herd_t *ngx_hatch_herd_find(ngx_queue_t *herds, const char *vm,
     ngx_uint_t port);
 
-/* Adds one that may have to wait: 1 if it may begin at once. */
-ngx_uint_t ngx_hatch_herd_join(ngx_hatch_herd_t *herd,
-    ngx_hatch_herd_member_t *member);
+/* How many wait for their turn, at any port of the VM. */
+ngx_uint_t ngx_hatch_herd_held(ngx_queue_t *herds, const char *vm);
 
-/* Adds one that waits for its turn in any case. */
-void ngx_hatch_herd_add(ngx_hatch_herd_t *herd,
-    ngx_hatch_herd_member_t *member);
+/* The herd's VM. */
+const char *ngx_hatch_herd_vm(ngx_hatch_herd_t *herd);
+
+/* 1 if one more may begin at once. */
+ngx_uint_t ngx_hatch_herd_room(ngx_hatch_herd_t *herd);
 
 /*
- * The member has been answered, or does not want to begin any more.  Nothing
- * if it is in no herd.
+ * A waiter begins (it becomes RUNNING), or waits for its turn (HERD) and is
+ * told then, never from here.
  */
-void ngx_hatch_herd_leave(ngx_hatch_herd_member_t *member);
+void ngx_hatch_herd_run(ngx_hatch_herd_t *herd, ngx_hatch_waiter_t *waiter);
+void ngx_hatch_herd_add(ngx_hatch_herd_t *herd, ngx_hatch_waiter_t *waiter);
+
+/* ngx_hatch_waiter_set() only: it has left the state in which it counted. */
+void ngx_hatch_herd_left(ngx_hatch_herd_t *herd,
+    ngx_hatch_waiter_state_e state);
 
 
 #endif /* _NGX_HATCH_HERD_H_INCLUDED_ */

@@ -11,8 +11,8 @@
 
 static ngx_int_t ngx_hatch_store_make_dir(ngx_cycle_t *cycle,
     ngx_hatch_store_t *hs, ngx_uid_t uid, ngx_gid_t gid);
-static void ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
-    ngx_gid_t gid, int fd);
+static void ngx_hatch_store_check_child(ngx_hatch_store_t *hs,
+    ngx_core_conf_t *ccf, int fd);
 static ngx_int_t ngx_hatch_store_open(ngx_hatch_store_t *hs);
 static void ngx_hatch_store_cleanup(void *data);
 
@@ -59,7 +59,7 @@ ngx_hatch_store_check(ngx_cycle_t *cycle, ngx_hatch_store_t *hs)
     }
 
     if (pid == 0) {
-        ngx_hatch_store_check_child(hs, ccf->user, ccf->group, fd[1]);
+        ngx_hatch_store_check_child(hs, ccf, fd[1]);
     }
 
     (void) close(fd[1]);
@@ -94,8 +94,8 @@ ngx_hatch_store_check(ngx_cycle_t *cycle, ngx_hatch_store_t *hs)
 
 
 static void
-ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
-    ngx_gid_t gid, int fd)
+ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_core_conf_t *ccf,
+    int fd)
 {
     ssize_t         n;
     hatch_err_t     err;
@@ -103,12 +103,15 @@ ngx_hatch_store_check_child(ngx_hatch_store_t *hs, ngx_uid_t uid,
 
     ngx_memzero(&err, sizeof(hatch_err_t));
 
+    /* as nginx's workers do, with the user's other groups */
+
     if (geteuid() == 0
-        && (setgroups(1, &gid) == -1 || setgid(gid) == -1
-            || setuid(uid) == -1))
+        && (setgid(ccf->group) == -1
+            || initgroups(ccf->username, ccf->group) == -1
+            || setuid(ccf->user) == -1))
     {
-        (void) hatch_err_errno(&err, ngx_errno, "cannot become uid %ld",
-                               (long) uid);
+        (void) hatch_err_errno(&err, ngx_errno, "cannot become user \"%s\"",
+                               ccf->username);
 
     } else if (hatch_store_open(&store, (char *) hs->dir.data, hs->size, &err)
                == 0)

@@ -17,6 +17,7 @@
 #include <ngx_thread_pool.h>
 
 #include "hatch_route_store.h"
+#include "ngx_hatch_work.h"
 #include "ngx_hatch_zone.h"
 
 
@@ -126,6 +127,7 @@ struct ngx_hatch_opened_s {
     ngx_queue_t             running;        /* those of the task */
     ngx_queue_t             finished;       /* to be told, one in a turn */
     ngx_event_t             finish;
+    ngx_hatch_work_t        work;           /* until all are told */
     ngx_thread_task_t      *task;
     ngx_hatch_zone_map_t   *zone;           /* for the task */
     unsigned                busy:1;         /* the task is under way */

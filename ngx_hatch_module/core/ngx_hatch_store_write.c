@@ -116,6 +116,7 @@ ngx_hatch_write_start(ngx_hatch_opened_t *opened, ngx_hatch_store_t *hs)
     opened->zone = ngx_hatch_zone_ref(hs->zone);
     opened->task->event.log = ngx_cycle->log;
     opened->busy = 1;
+    ngx_hatch_work_begin(&opened->work, "a write of the route store");
 
     if (ngx_thread_task_post(hs->thread_pool, opened->task) != NGX_OK) {
 
@@ -351,17 +352,25 @@ ngx_hatch_write_finish(ngx_event_t *ev)
     ngx_queue_t        *q;
     ngx_hatch_write_t  *write;
 
-    if (ngx_queue_empty(&opened->finished)) {
+    if (!ngx_queue_empty(&opened->finished)) {
+        q = ngx_queue_head(&opened->finished);
+        ngx_queue_remove(q);
+
+        write = ngx_queue_data(q, ngx_hatch_write_t, queue);
+        write->done(write);
+    }
+
+    if (!ngx_queue_empty(&opened->finished)) {
+        if (!ev->posted) {
+            ngx_post_event(ev, &ngx_posted_next_events);
+        }
+
         return;
     }
 
-    q = ngx_queue_head(&opened->finished);
-    ngx_queue_remove(q);
+    /* all are answered; a worker that exits may do so */
 
-    if (!ngx_queue_empty(&opened->finished) && !ev->posted) {
-        ngx_post_event(ev, &ngx_posted_next_events);
+    if (!opened->busy) {
+        ngx_hatch_work_end(&opened->work);
     }
-
-    write = ngx_queue_data(q, ngx_hatch_write_t, queue);
-    write->done(write);
 }

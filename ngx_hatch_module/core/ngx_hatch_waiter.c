@@ -8,108 +8,244 @@
 
 
 /* How long the impatient wait for a sign of life of the agent, ms. */
-#define NGX_HATCH_WAKE_IMPATIENCE  500
+#define NGX_HATCH_WAITER_IMPATIENCE  500
 
 /* How many waiters are told in one turn of the event loop. */
-#define NGX_HATCH_WAKE_BATCH       32
+#define NGX_HATCH_WAITER_BATCH       32
 
 
-static ngx_queue_t *ngx_hatch_wake_bucket(ngx_hatch_wake_t *hw,
+#define ngx_hatch_waiter_held(state)                                          \
+    ((state) == NGX_HATCH_WAITER_ASKED                                        \
+     || (state) == NGX_HATCH_WAITER_ANSWERED                                  \
+     || (state) == NGX_HATCH_WAITER_HERD)
+
+
+static ngx_int_t ngx_hatch_waiter_room(ngx_hatch_agent_t *agent,
     const char *vm);
-static ngx_hatch_wake_group_t *ngx_hatch_wake_group(ngx_hatch_wake_t *hw,
-    const char *vm, ngx_uint_t port, ngx_uint_t *held);
-static void ngx_hatch_wake_answer_one(ngx_hatch_wake_t *hw,
-    ngx_hatch_waiter_t *waiter, ngx_hatch_wake_result_t result);
-static void ngx_hatch_wake_let_go(ngx_hatch_herd_member_t *member);
-static void ngx_hatch_wake_leave(ngx_hatch_wake_t *hw,
-    ngx_hatch_waiter_t *waiter);
-static void ngx_hatch_wake_timer_handler(ngx_event_t *ev);
-static void ngx_hatch_wake_free_group(ngx_hatch_wake_group_t *group);
+static void ngx_hatch_waiter_start_timer(ngx_hatch_waiter_t *waiter,
+    ngx_msec_t timeout);
+static void ngx_hatch_waiter_timer_handler(ngx_event_t *ev);
+static void ngx_hatch_waiter_be_patient(ngx_hatch_waiter_t *waiter);
+static ngx_queue_t *ngx_hatch_group_bucket(ngx_hatch_agent_t *agent,
+    const char *vm);
+static ngx_hatch_group_t *ngx_hatch_group_get(ngx_hatch_agent_t *agent,
+    const char *vm, ngx_uint_t port);
+static void ngx_hatch_group_free_empty(ngx_hatch_group_t *group);
 
 
-static ngx_queue_t *
-ngx_hatch_wake_bucket(ngx_hatch_wake_t *hw, const char *vm)
+/* --- states --- */
+
+void
+ngx_hatch_waiter_set(ngx_hatch_waiter_t *waiter,
+    ngx_hatch_waiter_state_e state)
 {
-    return &hw->groups[ngx_crc32_short((u_char *) vm, ngx_strlen(vm))
-                       % NGX_HATCH_WAKE_BUCKETS];
+    ngx_hatch_herd_t          *herd;
+    ngx_hatch_agent_t         *agent;
+    ngx_hatch_waiter_state_e   old;
+
+#if (NGX_DEBUG)
+    static const char *const  names[] = {
+        "new", "asked", "answered", "herd", "told", "running"
+    };
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, waiter->log, 0,
+                   "hatch waiter: %s -> %s", names[waiter->state],
+                   names[state]);
+#endif
+
+    agent = waiter->agent;
+    old = waiter->state;
+    waiter->state = state;
+
+    switch (old) {
+
+    case NGX_HATCH_WAITER_ASKED:
+        ngx_queue_remove(&waiter->queue);
+        waiter->group->n--;
+        waiter->group = NULL;
+        break;
+
+    case NGX_HATCH_WAITER_ANSWERED:
+        ngx_queue_remove(&waiter->queue);
+        break;
+
+    case NGX_HATCH_WAITER_HERD:
+    case NGX_HATCH_WAITER_RUNNING:
+        ngx_queue_remove(&waiter->queue);
+        herd = waiter->herd;
+        waiter->herd = NULL;
+        ngx_hatch_herd_left(herd, old);
+        break;
+
+    default: /* NEW, TOLD */
+        break;
+    }
+
+    /* from the group into the herd, the deadline goes on */
+
+    if (state != NGX_HATCH_WAITER_HERD && waiter->timer.timer_set) {
+        ngx_del_timer(&waiter->timer);
+    }
+
+    if (ngx_hatch_waiter_held(state) && !ngx_hatch_waiter_held(old)) {
+        agent->held++;
+
+    } else if (ngx_hatch_waiter_held(old) && !ngx_hatch_waiter_held(state)) {
+        agent->held--;
+
+        if (agent->held == 0 && ngx_exiting) {
+            ngx_hatch_agent_close(agent);
+        }
+    }
 }
 
 
-/* The group for that port, a new one if need be; how many wait for the VM. */
-
-static ngx_hatch_wake_group_t *
-ngx_hatch_wake_group(ngx_hatch_wake_t *hw, const char *vm, ngx_uint_t port,
-    ngx_uint_t *held)
+void
+ngx_hatch_waiter_leave(ngx_hatch_waiter_t *waiter)
 {
-    ngx_queue_t             *q, *bucket;
-    ngx_hatch_wake_group_t  *group, *found;
+    ngx_hatch_group_t  *group;
 
-    bucket = ngx_hatch_wake_bucket(hw, vm);
-    found = NULL;
-    *held = 0;
+    if (waiter->state == NGX_HATCH_WAITER_NEW) {
+        return;
+    }
+
+    group = waiter->group;
+
+    ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_NEW);
+
+    if (group) {
+        ngx_hatch_group_free_empty(group);
+    }
+}
+
+
+ngx_int_t
+ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
+    const char *vm, ngx_uint_t port, ngx_msec_t timeout, ngx_uint_t impatient)
+{
+    ngx_hatch_group_t  *group;
+
+    ngx_hatch_waiter_leave(waiter);
+
+    if (agent->pid != ngx_pid) {
+        ngx_hatch_agent_init_process(agent);
+    }
+
+    if (agent->connection == NULL) {
+        if (impatient) {
+            return NGX_DECLINED;
+        }
+
+        if (agent->held == 0) {
+
+            /* nobody was waiting, so nobody was in a hurry to connect */
+
+            agent->lost = ngx_current_msec;
+
+            if (agent->retry.timer_set) {
+                ngx_del_timer(&agent->retry);
+            }
+
+            ngx_add_timer(&agent->retry, 1);
+        }
+    }
+
+    if (ngx_hatch_waiter_room(agent, vm) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    group = ngx_hatch_group_get(agent, vm, port);
+    if (group == NULL) {
+        return NGX_ERROR;
+    }
+
+    waiter->agent = agent;
+    waiter->impatient = impatient && !group->told;
+    waiter->deadline = ngx_current_msec + timeout;
+
+    ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_ASKED);
+
+    waiter->group = group;
+    ngx_queue_insert_tail(&group->waiters, &waiter->queue);
+    group->n++;
+
+    ngx_hatch_waiter_start_timer(waiter,
+                                 waiter->impatient
+                                 ? ngx_min(timeout,
+                                           NGX_HATCH_WAITER_IMPATIENCE)
+                                 : timeout);
+
+    if (ngx_hatch_agent_send(agent) != NGX_OK) {
+        /* the read handler finds out, too; not from here, in a request */
+        agent->connection->read->ready = 1;
+        ngx_post_event(agent->connection->read, &ngx_posted_events);
+    }
+
+    return NGX_AGAIN;
+}
+
+
+ngx_int_t
+ngx_hatch_waiter_join(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
+    ngx_hatch_herd_t *herd, ngx_msec_t timeout)
+{
+    ngx_hatch_waiter_leave(waiter);
+
+    waiter->agent = agent;
+    waiter->result = NGX_HATCH_WAKE_READY;
+    waiter->kind = HATCH_WAKE_KIND_NONE;
+    waiter->impatient = 0;
+
+    if (ngx_hatch_herd_room(herd)) {
+        ngx_hatch_herd_run(herd, waiter);
+        return NGX_OK;
+    }
+
+    if (ngx_hatch_waiter_room(agent, ngx_hatch_herd_vm(herd)) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    waiter->deadline = ngx_current_msec + timeout;
+    ngx_hatch_herd_add(herd, waiter);
+    ngx_hatch_waiter_start_timer(waiter, timeout);
+
+    return NGX_AGAIN;
+}
+
+
+/* May one more be held for this VM? */
+
+static ngx_int_t
+ngx_hatch_waiter_room(ngx_hatch_agent_t *agent, const char *vm)
+{
+    ngx_uint_t          held;
+    ngx_queue_t        *q, *bucket;
+    ngx_hatch_group_t  *group;
+
+    if (agent->held >= agent->max_held) {
+        return NGX_BUSY;
+    }
+
+    held = ngx_hatch_herd_held(&agent->herds, vm);
+    bucket = ngx_hatch_group_bucket(agent, vm);
 
     for (q = ngx_queue_head(bucket);
          q != ngx_queue_sentinel(bucket);
          q = ngx_queue_next(q))
     {
-        group = ngx_queue_data(q, ngx_hatch_wake_group_t, queue);
+        group = ngx_queue_data(q, ngx_hatch_group_t, queue);
 
         if (ngx_strcmp(group->vm, vm) == 0) {
-            *held += group->n;
-
-            if (group->port == port) {
-                found = group;
-            }
+            held += group->n;
         }
     }
 
-    if (found) {
-        return found;
-    }
-
-    group = ngx_calloc(sizeof(ngx_hatch_wake_group_t), ngx_cycle->log);
-    if (group == NULL) {
-        return NULL;
-    }
-
-    (void) ngx_cpystrn((u_char *) group->vm, (u_char *) vm, HATCH_ID_SIZE);
-    group->port = port;
-    group->request = ++hw->request * NGX_HATCH_WAKE_BUCKETS
-                     + (bucket - hw->groups);
-    ngx_queue_init(&group->waiters);
-    ngx_queue_insert_tail(bucket, &group->queue);
-    ngx_hatch_wake_enqueue(hw, group);
-
-    return group;
+    return held < agent->max_held_per_vm ? NGX_OK : NGX_BUSY;
 }
 
-
-void
-ngx_hatch_wake_enqueue(ngx_hatch_wake_t *hw, ngx_hatch_wake_group_t *group)
-{
-    if (!group->to_send) {
-        group->to_send = 1;
-        ngx_queue_insert_tail(&hw->unsent, &group->unsent);
-    }
-}
-
-
-static void
-ngx_hatch_wake_free_group(ngx_hatch_wake_group_t *group)
-{
-    if (group->to_send) {
-        ngx_queue_remove(&group->unsent);
-    }
-
-    ngx_queue_remove(&group->queue);
-    ngx_free(group);
-}
-
-
-/* --- waiters --- */
 
 ngx_msec_t
-ngx_hatch_wake_left(ngx_msec_t deadline)
+ngx_hatch_waiter_left(ngx_msec_t deadline)
 {
     ngx_msec_int_t  left;
 
@@ -119,288 +255,216 @@ ngx_hatch_wake_left(ngx_msec_t deadline)
 }
 
 
-ngx_int_t
-ngx_hatch_wake_ask(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
-    const char *vm, ngx_uint_t port, ngx_msec_t timeout, ngx_uint_t impatient)
+static void
+ngx_hatch_waiter_start_timer(ngx_hatch_waiter_t *waiter, ngx_msec_t timeout)
 {
-    ngx_uint_t               held;
-    ngx_hatch_wake_group_t  *group;
-
-    if (hw->pid != ngx_pid) {
-        ngx_hatch_wake_init_process(hw);
-    }
-
-    if (hw->connection == NULL) {
-        if (impatient) {
-            return NGX_DECLINED;
-        }
-
-        if (hw->held == 0) {
-            /* nobody was waiting, so nobody was in a hurry to connect */
-            hw->lost = ngx_current_msec;
-
-            if (hw->retry.timer_set) {
-                ngx_del_timer(&hw->retry);
-            }
-
-            ngx_add_timer(&hw->retry, 1);
-        }
-    }
-
-    if (hw->held >= hw->max_held) {
-        return NGX_BUSY;
-    }
-
-    group = ngx_hatch_wake_group(hw, vm, port, &held);
-    if (group == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (held >= hw->max_held_per_vm) {
-        if (group->n == 0) {
-            ngx_hatch_wake_free_group(group);
-        }
-
-        return NGX_BUSY;
-    }
-
-    waiter->wake = hw;
-    waiter->group = group;
-    waiter->waiting = 1;
-    waiter->impatient = impatient && !group->told;
-    waiter->deadline = ngx_current_msec + timeout;
-    waiter->timer.handler = ngx_hatch_wake_timer_handler;
+    waiter->timer.handler = ngx_hatch_waiter_timer_handler;
     waiter->timer.data = waiter;
     waiter->timer.log = waiter->log;
 
-    ngx_queue_insert_tail(&group->waiters, &waiter->queue);
-    waiter->queued = 1;
-    group->n++;
-    hw->held++;
-
-    ngx_add_timer(&waiter->timer,
-                  waiter->impatient
-                  ? ngx_min(timeout, NGX_HATCH_WAKE_IMPATIENCE) : timeout);
-
-    if (ngx_hatch_wake_send(hw) != NGX_OK) {
-        /* the read handler finds out, too; not from here, in a request */
-        hw->connection->read->ready = 1;
-        ngx_post_event(hw->connection->read, &ngx_posted_events);
-    }
-
-    return NGX_AGAIN;
-}
-
-
-ngx_int_t
-ngx_hatch_wake_join(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
-    const char *vm, ngx_uint_t port, ngx_msec_t timeout)
-{
-    ngx_hatch_herd_t  *herd;
-
-    if (hw->pid != ngx_pid || ngx_queue_empty(&hw->herds)
-        || hw->held >= hw->max_held)
-    {
-        return NGX_OK;
-    }
-
-    herd = ngx_hatch_herd_find(&hw->herds, vm, port);
-
-    if (herd == NULL || ngx_hatch_herd_join(herd, &waiter->herd)) {
-        return NGX_OK;
-    }
-
-    waiter->wake = hw;
-    waiter->waiting = 1;
-    waiter->result = NGX_HATCH_WAKE_READY;
-    waiter->timer.handler = ngx_hatch_wake_timer_handler;
-    waiter->timer.data = waiter;
-    waiter->timer.log = waiter->log;
-
-    hw->held++;
     ngx_add_timer(&waiter->timer, timeout);
-
-    return NGX_AGAIN;
-}
-
-
-/* It does not wait any more; it may be in a herd still. */
-
-static void
-ngx_hatch_wake_leave(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter)
-{
-    ngx_hatch_wake_group_t  *group;
-
-    group = waiter->group;
-
-    if (waiter->queued) {
-        waiter->queued = 0;
-        ngx_queue_remove(&waiter->queue);
-    }
-
-    waiter->waiting = 0;
-    waiter->group = NULL;
-    hw->held--;
-
-    if (waiter->timer.timer_set) {
-        ngx_del_timer(&waiter->timer);
-    }
-
-    if (group && --group->n == 0) {
-        ngx_hatch_wake_free_group(group);
-    }
-
-    if (hw->held == 0 && ngx_exiting) {
-        ngx_hatch_wake_close(hw);
-    }
-}
-
-
-void
-ngx_hatch_wake_forget(ngx_hatch_waiter_t *waiter)
-{
-    if (waiter->waiting) {
-        ngx_hatch_wake_leave(waiter->wake, waiter);
-    }
-
-    ngx_hatch_herd_leave(&waiter->herd);
 }
 
 
 static void
-ngx_hatch_wake_timer_handler(ngx_event_t *ev)
+ngx_hatch_waiter_timer_handler(ngx_event_t *ev)
 {
-    ngx_hatch_wake_t    *hw;
+    ngx_hatch_group_t   *group;
     ngx_hatch_waiter_t  *waiter;
 
     waiter = ev->data;
-    hw = waiter->wake;
+    group = waiter->group;
 
     waiter->result = waiter->impatient ? NGX_HATCH_WAKE_NO_AGENT
                                        : NGX_HATCH_WAKE_TIMEOUT;
-    ngx_hatch_wake_leave(hw, waiter);
-    ngx_hatch_herd_leave(&waiter->herd);
+
+    ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_TOLD);
+
+    if (group) {
+        ngx_hatch_group_free_empty(group);
+    }
+
     waiter->handler(waiter);
 }
 
 
-/* A waiter has its answer; it is told in its turn. */
+/* There is an agent, and it works on the VM: its own time counts now. */
 
 static void
-ngx_hatch_wake_answer_one(ngx_hatch_wake_t *hw, ngx_hatch_waiter_t *waiter,
-    ngx_hatch_wake_result_t result)
+ngx_hatch_waiter_be_patient(ngx_hatch_waiter_t *waiter)
 {
-    ngx_queue_remove(&waiter->queue);
-    ngx_queue_insert_tail(&hw->answered, &waiter->queue);
-
-    waiter->group->n--;
-    waiter->group = NULL;
-    waiter->result = result;
-
-    if (waiter->timer.timer_set) {
-        ngx_del_timer(&waiter->timer);
+    if (waiter->impatient) {
+        waiter->impatient = 0;
+        ngx_add_timer(&waiter->timer, ngx_hatch_waiter_left(waiter->deadline));
     }
 }
 
 
-/* All of a group have. */
+/* --- groups --- */
+
+static ngx_queue_t *
+ngx_hatch_group_bucket(ngx_hatch_agent_t *agent, const char *vm)
+{
+    return &agent->groups[ngx_crc32_short((u_char *) vm, ngx_strlen(vm))
+                          % NGX_HATCH_AGENT_BUCKETS];
+}
+
+
+/* The group for that port, a new one if need be. */
+
+static ngx_hatch_group_t *
+ngx_hatch_group_get(ngx_hatch_agent_t *agent, const char *vm, ngx_uint_t port)
+{
+    ngx_queue_t        *q, *bucket;
+    ngx_hatch_group_t  *group;
+
+    bucket = ngx_hatch_group_bucket(agent, vm);
+
+    for (q = ngx_queue_head(bucket);
+         q != ngx_queue_sentinel(bucket);
+         q = ngx_queue_next(q))
+    {
+        group = ngx_queue_data(q, ngx_hatch_group_t, queue);
+
+        if (group->port == port && ngx_strcmp(group->vm, vm) == 0) {
+            return group;
+        }
+    }
+
+    group = ngx_calloc(sizeof(ngx_hatch_group_t), ngx_cycle->log);
+    if (group == NULL) {
+        return NULL;
+    }
+
+    (void) ngx_cpystrn((u_char *) group->vm, (u_char *) vm, HATCH_ID_SIZE);
+    group->port = port;
+    group->request = ++agent->request * NGX_HATCH_AGENT_BUCKETS
+                     + (bucket - agent->groups);
+    ngx_queue_init(&group->waiters);
+    ngx_queue_insert_tail(bucket, &group->queue);
+    ngx_hatch_group_enqueue(agent, group);
+
+    return group;
+}
+
 
 void
-ngx_hatch_wake_answer(ngx_hatch_wake_t *hw, ngx_hatch_wake_group_t *group,
-    ngx_hatch_wake_result_t result, ngx_uint_t kind, ngx_msec_t retry)
+ngx_hatch_group_enqueue(ngx_hatch_agent_t *agent, ngx_hatch_group_t *group)
+{
+    if (!group->to_send) {
+        group->to_send = 1;
+        ngx_queue_insert_tail(&agent->unsent, &group->unsent);
+    }
+}
+
+
+static void
+ngx_hatch_group_free_empty(ngx_hatch_group_t *group)
+{
+    if (group->n != 0) {
+        return;
+    }
+
+    if (group->to_send) {
+        ngx_queue_remove(&group->unsent);
+    }
+
+    ngx_queue_remove(&group->queue);
+    ngx_free(group);
+}
+
+
+void
+ngx_hatch_group_told(ngx_hatch_group_t *group)
+{
+    ngx_queue_t  *q;
+
+    group->told = 1;
+
+    for (q = ngx_queue_head(&group->waiters);
+         q != ngx_queue_sentinel(&group->waiters);
+         q = ngx_queue_next(q))
+    {
+        ngx_hatch_waiter_be_patient(ngx_queue_data(q, ngx_hatch_waiter_t,
+                                                   queue));
+    }
+}
+
+
+void
+ngx_hatch_group_answer(ngx_hatch_agent_t *agent, ngx_hatch_group_t *group,
+    ngx_hatch_wake_result_e result, hatch_wake_message_t *m)
 {
     ngx_hatch_herd_t    *herd;
     ngx_hatch_waiter_t  *waiter;
 
     herd = NULL;
 
-    if (result == NGX_HATCH_WAKE_READY && kind != HATCH_WAKE_KIND_NONE) {
-        herd = ngx_hatch_herd_find(&hw->herds, group->vm, group->port);
-
-        if (herd == NULL) {
-            herd = ngx_hatch_herd_create(&hw->herds, group->vm, group->port,
-                                         ngx_hatch_wake_let_go);
-        }
+    if (result == NGX_HATCH_WAKE_READY && m->kind != HATCH_WAKE_KIND_NONE) {
+        herd = ngx_hatch_herd_get(&agent->herds, group->vm, group->port);
     }
 
     while (!ngx_queue_empty(&group->waiters)) {
         waiter = ngx_queue_data(ngx_queue_head(&group->waiters),
                                 ngx_hatch_waiter_t, queue);
-        waiter->kind = kind;
-        waiter->retry = retry;
+        waiter->result = result;
+        waiter->kind = m->kind;
+        waiter->retry = m->timeout;
+        waiter->incarnation = result == NGX_HATCH_WAKE_READY ? m->incarnation
+                                                             : 0;
 
-        if (herd == NULL || ngx_hatch_herd_join(herd, &waiter->herd)) {
-            ngx_hatch_wake_answer_one(hw, waiter, result);
+        if (herd != NULL) {
+            ngx_hatch_waiter_be_patient(waiter);
+            ngx_hatch_herd_add(herd, waiter);
             continue;
         }
 
-        /* its deadline goes on until its turn has come */
-
-        ngx_queue_remove(&waiter->queue);
-        waiter->queued = 0;
-        waiter->group = NULL;
-        waiter->result = result;
-
-        if (waiter->impatient) {
-            waiter->impatient = 0;
-            ngx_add_timer(&waiter->timer,
-                          ngx_hatch_wake_left(waiter->deadline));
-        }
+        ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_ANSWERED);
+        ngx_queue_insert_tail(&agent->answered, &waiter->queue);
     }
 
-    ngx_hatch_wake_free_group(group);
+    ngx_hatch_group_free_empty(group);
 }
 
-
-static void
-ngx_hatch_wake_let_go(ngx_hatch_herd_member_t *member)
-{
-    ngx_hatch_waiter_t  *waiter;
-
-    waiter = (ngx_hatch_waiter_t *)
-             ((u_char *) member - offsetof(ngx_hatch_waiter_t, herd));
-
-    ngx_hatch_wake_leave(waiter->wake, waiter);
-    waiter->handler(waiter);
-}
-
-
-/* There is no agent: for all, or for those who do not need one. */
 
 void
-ngx_hatch_wake_answer_all(ngx_hatch_wake_t *hw, ngx_uint_t only_impatient)
+ngx_hatch_waiter_answer_all(ngx_hatch_agent_t *agent,
+    ngx_uint_t only_impatient)
 {
-    ngx_uint_t               i;
-    ngx_queue_t             *q, *next, *w, *sentinel;
-    ngx_hatch_waiter_t      *waiter;
-    ngx_hatch_wake_group_t  *group;
+    ngx_uint_t           i;
+    ngx_queue_t         *q, *next, *w, *sentinel;
+    ngx_hatch_group_t   *group;
+    ngx_hatch_waiter_t  *waiter;
 
-    for (i = 0; i < NGX_HATCH_WAKE_BUCKETS; i++) {
-        for (q = ngx_queue_head(&hw->groups[i]);
-             q != ngx_queue_sentinel(&hw->groups[i]);
+    for (i = 0; i < NGX_HATCH_AGENT_BUCKETS; i++) {
+        for (q = ngx_queue_head(&agent->groups[i]);
+             q != ngx_queue_sentinel(&agent->groups[i]);
              q = next)
         {
             next = ngx_queue_next(q);
-            group = ngx_queue_data(q, ngx_hatch_wake_group_t, queue);
+            group = ngx_queue_data(q, ngx_hatch_group_t, queue);
             sentinel = ngx_queue_sentinel(&group->waiters);
 
             for (w = ngx_queue_head(&group->waiters); w != sentinel; ) {
                 waiter = ngx_queue_data(w, ngx_hatch_waiter_t, queue);
                 w = ngx_queue_next(w);
 
-                if (!only_impatient || waiter->impatient) {
-                    ngx_hatch_wake_answer_one(hw, waiter,
-                                              NGX_HATCH_WAKE_NO_AGENT);
+                if (only_impatient && !waiter->impatient) {
+                    continue;
                 }
+
+                waiter->result = NGX_HATCH_WAKE_NO_AGENT;
+                ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_ANSWERED);
+                ngx_queue_insert_tail(&agent->answered, &waiter->queue);
             }
 
-            if (group->n == 0) {
-                ngx_hatch_wake_free_group(group);
-            }
+            ngx_hatch_group_free_empty(group);
         }
     }
 }
 
+
+/* --- telling --- */
 
 /*
  * A thousand requests that begin at once would hold up all others: some now,
@@ -408,31 +472,36 @@ ngx_hatch_wake_answer_all(ngx_hatch_wake_t *hw, ngx_uint_t only_impatient)
  */
 
 void
-ngx_hatch_wake_tell(ngx_hatch_wake_t *hw)
+ngx_hatch_waiter_tell(ngx_hatch_agent_t *agent)
 {
     ngx_uint_t           n;
     ngx_queue_t         *q;
     ngx_hatch_waiter_t  *waiter;
 
-    for (n = 0; n < NGX_HATCH_WAKE_BATCH; n++) {
+    for (n = 0; n < NGX_HATCH_WAITER_BATCH; n++) {
 
-        if (ngx_queue_empty(&hw->answered)) {
+        if (ngx_queue_empty(&agent->answered)) {
+            ngx_hatch_work_end(&agent->telling);
             return;
         }
 
-        q = ngx_queue_head(&hw->answered);
+        q = ngx_queue_head(&agent->answered);
         waiter = ngx_queue_data(q, ngx_hatch_waiter_t, queue);
 
-        ngx_hatch_wake_leave(hw, waiter);
+        ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_TOLD);
         waiter->handler(waiter);
     }
 
-    ngx_post_event(&hw->tell, &ngx_posted_next_events);
+    ngx_hatch_work_begin(&agent->telling, "answering held requests");
+
+    if (!agent->tell.posted) {
+        ngx_post_event(&agent->tell, &ngx_posted_next_events);
+    }
 }
 
 
 void
-ngx_hatch_wake_tell_handler(ngx_event_t *ev)
+ngx_hatch_waiter_tell_handler(ngx_event_t *ev)
 {
-    ngx_hatch_wake_tell(ev->data);
+    ngx_hatch_waiter_tell(ev->data);
 }

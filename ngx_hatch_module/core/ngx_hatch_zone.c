@@ -11,6 +11,8 @@
 
 
 static void ngx_hatch_zone_poll(ngx_event_t *ev);
+static void ngx_hatch_zone_follow_activity(ngx_hatch_zone_t *hz,
+    ngx_log_t *log);
 static void ngx_hatch_zone_attach(ngx_hatch_zone_t *hz, ngx_log_t *log);
 static void ngx_hatch_zone_cleanup(void *data);
 static ngx_int_t ngx_hatch_zone_put_aside(ngx_str_t *path, ngx_log_t *log);
@@ -189,8 +191,46 @@ ngx_hatch_zone_poll(ngx_event_t *ev)
         ngx_hatch_zone_attach(hz, ev->log);
     }
 
+    ngx_hatch_zone_follow_activity(hz, ev->log);
+
     ngx_add_timer(ev, hz->map != NULL ? NGX_HATCH_ZONE_ATTACHED_POLL
                                       : NGX_HATCH_ZONE_ABSENT_POLL);
+}
+
+
+/*
+ * A reload that changes "vms=" puts a new file in the place of the old one,
+ * with what was in it.  A worker of before goes over to it: its requests in
+ * flight stamp their VMs there from now on.
+ */
+
+static void
+ngx_hatch_zone_follow_activity(ngx_hatch_zone_t *hz, ngx_log_t *log)
+{
+    hatch_err_t  err;
+
+    if (hz->activity.file.slots == 0
+        || !hatch_activity_replaced(&hz->activity,
+                                    (char *) hz->activity_path.data))
+    {
+        hz->unfollowed = 0;
+        return;
+    }
+
+    if (hatch_activity_reattach(&hz->activity,
+                                (char *) hz->activity_path.data, &err)
+        == 0)
+    {
+        ngx_log_error(NGX_LOG_NOTICE, log, 0, "hatch: went over to the new "
+                      "\"%V\"", &hz->activity_path);
+        return;
+    }
+
+    if (!hz->unfollowed) {
+        hz->unfollowed = 1;
+        ngx_log_error(NGX_LOG_WARN, log, 0, "hatch: %s; requests are recorded "
+                      "in the file that was there before", err.text);
+    }
 }
 
 

@@ -20,7 +20,7 @@
 typedef struct {
     ngx_http_request_t   *request;
     ngx_hatch_write_t     write;
-    char                  id[HATCH_ID_SIZE];  /* of the path; empty: not one */
+    char                  id[HATCH_ID_SIZE];  /* of the path */
 
     unsigned              create:1;         /* POST; else PATCH */
     unsigned              reading:1;        /* the body is not all here */
@@ -40,8 +40,26 @@ ngx_http_hatch_api_ctx_t *ngx_http_hatch_api_create_ctx(ngx_http_request_t *r);
  */
 ngx_int_t ngx_http_hatch_api_check_origin(ngx_http_request_t *r);
 
+/* The same if Host is a name of this server, or the request needs a key. */
+ngx_int_t ngx_http_hatch_api_check_host(ngx_http_request_t *r);
+
 /* NGX_OK, or NGX_ERROR with err saying which rule the label breaks. */
 ngx_int_t ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err);
+
+/* An argument that an endpoint takes; value.data NULL: it is not given. */
+
+typedef struct {
+    ngx_str_t    name;
+    ngx_str_t    value;     /* without escapes */
+} ngx_http_hatch_api_arg_t;
+
+/*
+ * The arguments of the query, into those that the endpoint takes; the last
+ * one has no name, NULL is none at all.  NGX_DECLINED, or the answer to one
+ * that is not among them, is given twice or is badly escaped.
+ */
+ngx_int_t ngx_http_hatch_api_args(ngx_http_request_t *r,
+    ngx_http_hatch_api_arg_t *args);
 
 /* GET /routes (vm NULL) and GET /vms/{id}/routes */
 ngx_int_t ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm);
@@ -50,7 +68,16 @@ ngx_int_t ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm);
 ngx_int_t ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id);
 ngx_int_t ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id);
 
-/* POST /vms/{id}/routes and PATCH /routes/{id}, with the parsed body */
+/* POST /vms/{id}/routes and PATCH /routes/{id}, before the body is there */
+ngx_int_t ngx_http_hatch_api_begin_create(ngx_http_request_t *r,
+    const char *vm);
+ngx_int_t ngx_http_hatch_api_begin_update(ngx_http_request_t *r,
+    const char *id);
+
+/* Reads the body, and goes on with one of the next two. */
+ngx_int_t ngx_http_hatch_api_read_body(ngx_http_request_t *r, const char *id,
+    ngx_uint_t create);
+
 ngx_int_t ngx_http_hatch_api_create(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx, json_object *body);
 ngx_int_t ngx_http_hatch_api_update(ngx_http_request_t *r,

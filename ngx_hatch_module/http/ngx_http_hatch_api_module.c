@@ -8,16 +8,14 @@
 #include "ngx_http_hatch_response.h"
 
 
+static ngx_int_t ngx_http_hatch_api_precondition(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_dispatch(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_routes(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_vm_routes(ngx_http_request_t *r,
     ngx_str_t *id);
 static ngx_int_t ngx_http_hatch_api_one_route(ngx_http_request_t *r,
     ngx_str_t *id);
-static ngx_int_t ngx_http_hatch_api_no_route(ngx_http_request_t *r,
-    ngx_str_t *id);
-static ngx_int_t ngx_http_hatch_api_read_body(ngx_http_request_t *r,
-    ngx_str_t *id, ngx_uint_t create);
+static ngx_int_t ngx_http_hatch_api_too_large(ngx_http_request_t *r);
 static void ngx_http_hatch_api_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_body(ngx_http_request_t *r,
     ngx_str_t *body);
@@ -25,11 +23,7 @@ static ngx_int_t ngx_http_hatch_api_run(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx);
 
 
-/*
- * A module of its own, for a slot in r->ctx: that of ngx_http_hatch_module
- * holds another struct, which the filters look for there when reading a body
- * fails.
- */
+/* A module of its own, for a slot of its own in r->ctx. */
 
 static ngx_http_module_t  ngx_http_hatch_api_module_ctx = {
     NULL,                                  /* preconfiguration */
@@ -69,28 +63,53 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
 
     rc = ngx_http_hatch_api_check_origin(r);
 
-    if (rc == NGX_DECLINED && r == r->main) {
-        rc = ngx_http_hatch_api_dispatch(r);
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_hatch_api_check_host(r);
     }
 
-    /* DONE: the answer comes later, from the body handler or a write */
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_hatch_api_precondition(r);
+    }
 
-    if (rc != NGX_DECLINED && rc != NGX_DONE) {
-        ngx_http_finalize_request(r, rc);
-        return NGX_DONE;
+    if (rc == NGX_DECLINED && r == r->main) {
+        rc = ngx_http_hatch_api_dispatch(r);
     }
 
     return rc;
 }
 
 
+/*
+ * No answer has a tag, so none matches.  nginx itself would find that out when
+ * the change was made and the answer to it is sent.
+ */
+
+static ngx_int_t
+ngx_http_hatch_api_precondition(ngx_http_request_t *r)
+{
+    ngx_str_t  *value;
+
+    if (r->headers_in.if_match == NULL) {
+        return NGX_DECLINED;
+    }
+
+    value = &r->headers_in.if_match->value;
+
+    if (value->len == 1 && value->data[0] == '*') {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_hatch_send_error(r, NGX_HTTP_PRECONDITION_FAILED,
+                                     "precondition_failed", "If-Match must be "
+                                     "*, nothing here has an entity tag", 1);
+}
+
+
 static ngx_int_t
 ngx_http_hatch_api_dispatch(ngx_http_request_t *r)
 {
-    u_char                    *p, *last;
-    ngx_int_t                  rc;
-    ngx_str_t                  id;
-    ngx_http_core_loc_conf_t  *clcf;
+    u_char     *p, *last;
+    ngx_str_t   id;
 
     p = r->uri.data;
     last = p + r->uri.len;
@@ -99,7 +118,7 @@ ngx_http_hatch_api_dispatch(ngx_http_request_t *r)
         return ngx_http_hatch_api_routes(r);
     }
 
-    if (r->uri.len > 7 && ngx_memcmp(p, "/routes/", 8) == 0) {
+    if (r->uri.len > 8 && ngx_memcmp(p, "/routes/", 8) == 0) {
         id.data = p + 8;
         id.len = last - id.data;
 
@@ -118,15 +137,12 @@ ngx_http_hatch_api_dispatch(ngx_http_request_t *r)
         }
     }
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    /* no path of the agent's begins like this one, which only it knows */
 
-    if (clcf->handler != NULL) {
+    if (r->content_handler != NULL
+        && !(r->uri.len > 7 && ngx_memcmp(p, "/routes/", 8) == 0))
+    {
         return NGX_DECLINED;
-    }
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
     }
 
     return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND, "not_found",
@@ -137,13 +153,6 @@ ngx_http_hatch_api_dispatch(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_api_routes(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
     if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
         return ngx_http_hatch_api_list(r, NULL);
     }
@@ -155,19 +164,9 @@ ngx_http_hatch_api_routes(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_api_vm_routes(ngx_http_request_t *r, ngx_str_t *id)
 {
-    char       vm[HATCH_ID_SIZE];
-    ngx_int_t  rc;
+    char  vm[HATCH_ID_SIZE];
 
-    if (r->method == NGX_HTTP_POST) {
-        return ngx_http_hatch_api_read_body(r, id, 1);
-    }
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST))) {
         return ngx_http_hatch_send_not_allowed(r, "GET, HEAD, POST");
     }
 
@@ -178,6 +177,10 @@ ngx_http_hatch_api_vm_routes(ngx_http_request_t *r, ngx_str_t *id)
 
     (void) ngx_cpystrn((u_char *) vm, id->data, id->len + 1);
 
+    if (r->method == NGX_HTTP_POST) {
+        return ngx_http_hatch_api_begin_create(r, vm);
+    }
+
     return ngx_http_hatch_api_list(r, vm);
 }
 
@@ -185,48 +188,33 @@ ngx_http_hatch_api_vm_routes(ngx_http_request_t *r, ngx_str_t *id)
 static ngx_int_t
 ngx_http_hatch_api_one_route(ngx_http_request_t *r, ngx_str_t *id)
 {
-    char       route[HATCH_ID_SIZE];
-    ngx_int_t  rc;
+    char  route[HATCH_ID_SIZE];
 
-    if (r->method == NGX_HTTP_PATCH && id->len != 0) {
-        return ngx_http_hatch_api_read_body(r, id, 0);
-    }
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (id->len == 0) {
-        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_path",
-                                         "the path ends without a route id", 1);
-    }
-
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_DELETE))) {
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_PATCH
+                       |NGX_HTTP_DELETE)))
+    {
         return ngx_http_hatch_send_not_allowed(r, "GET, HEAD, PATCH, DELETE");
     }
 
     if (!hatch_id_valid(HATCH_ID_ROUTE, (char *) id->data, id->len)) {
-        return ngx_http_hatch_api_no_route(r, id);
+        return ngx_http_hatch_send_error_f(r, NGX_HTTP_NOT_FOUND,
+                                           "route_not_found",
+                                           "no route \"%V\"", id);
     }
 
     (void) ngx_cpystrn((u_char *) route, id->data, id->len + 1);
 
-    if (r->method == NGX_HTTP_DELETE) {
+    switch (r->method) {
+
+    case NGX_HTTP_DELETE:
         return ngx_http_hatch_api_delete(r, route);
+
+    case NGX_HTTP_PATCH:
+        return ngx_http_hatch_api_begin_update(r, route);
+
+    default: /* GET, HEAD */
+        return ngx_http_hatch_api_get(r, route);
     }
-
-    return ngx_http_hatch_api_get(r, route);
-}
-
-
-static ngx_int_t
-ngx_http_hatch_api_no_route(ngx_http_request_t *r, ngx_str_t *id)
-{
-    return ngx_http_hatch_send_error_f(r, NGX_HTTP_NOT_FOUND,
-                                       "route_not_found", "no route \"%V\"",
-                                       id);
 }
 
 
@@ -248,12 +236,16 @@ ngx_http_hatch_api_create_ctx(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
-ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
+ngx_int_t
+ngx_http_hatch_api_read_body(ngx_http_request_t *r, const char *id,
     ngx_uint_t create)
 {
     ngx_int_t                  rc;
     ngx_http_hatch_api_ctx_t  *ctx;
+
+    if (r->headers_in.content_length_n > NGX_HTTP_HATCH_BODY_MAX) {
+        return ngx_http_hatch_api_too_large(r);
+    }
 
     ctx = ngx_http_hatch_api_create_ctx(r);
     if (ctx == NULL) {
@@ -262,14 +254,7 @@ ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
 
     ctx->create = create;
     ctx->reading = 1;
-
-    /* an id that cannot be one stays empty, and is 404 once the body is in */
-
-    if (hatch_id_valid(create ? HATCH_ID_VM : HATCH_ID_ROUTE,
-                       (char *) id->data, id->len))
-    {
-        (void) ngx_cpystrn((u_char *) ctx->id, id->data, id->len + 1);
-    }
+    (void) ngx_cpystrn((u_char *) ctx->id, (u_char *) id, HATCH_ID_SIZE);
 
     rc = ngx_http_read_client_request_body(r, ngx_http_hatch_api_body_handler);
 
@@ -284,10 +269,19 @@ ngx_http_hatch_api_read_body(ngx_http_request_t *r, ngx_str_t *id,
 }
 
 
+static ngx_int_t
+ngx_http_hatch_api_too_large(ngx_http_request_t *r)
+{
+    return ngx_http_hatch_send_error_f(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                       "payload_too_large",
+                                       "the body is larger than %d bytes",
+                                       NGX_HTTP_HATCH_BODY_MAX);
+}
+
+
 static void
 ngx_http_hatch_api_body_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                  rc;
     ngx_http_hatch_api_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_api_module);
@@ -306,11 +300,7 @@ ngx_http_hatch_api_body_handler(ngx_http_request_t *r)
     /* a write event must not run the phases again while a write is decided */
     r->write_event_handler = ngx_http_request_empty_handler;
 
-    rc = ngx_http_hatch_api_run(r, ctx);
-
-    if (rc != NGX_DONE) {
-        ngx_http_finalize_request(r, rc);
-    }
+    (void) ngx_http_hatch_finalize(r, ngx_http_hatch_api_run(r, ctx));
 }
 
 
@@ -325,11 +315,7 @@ ngx_http_hatch_api_run(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
     rc = ngx_http_hatch_api_body(r, &body);
 
     if (rc == NGX_DECLINED) {
-        return ngx_http_hatch_send_error_f(r,
-                                           NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                           "payload_too_large",
-                                           "the body is larger than %d bytes",
-                                           NGX_HTTP_HATCH_BODY_MAX);
+        return ngx_http_hatch_api_too_large(r);
     }
 
     if (rc == NGX_ABORT) {

@@ -1,14 +1,20 @@
 
 /*
- * A web page of another origin must not change anything.
+ * A web page of another origin must not change anything, and must not see
+ * anything either.
  *
  * A browser lets any page send a POST, and what looks at no header of it
  * cannot tell the operator from a page that the operator looks at.  But it
  * says in Origin whose page that is.  Programs send none.
+ *
+ * A page can have the name of its own host lead to this server ("DNS
+ * rebinding"); then its origin is the request's own.  But the name in Host is
+ * still the page's, and none of this server's.
  */
 
 
 #include "ngx_http_hatch_api.h"
+#include "ngx_http_hatch_conf.h"
 #include "ngx_http_hatch_response.h"
 
 
@@ -17,15 +23,24 @@
 
 
 typedef struct {
+    ngx_uint_t   https;
     ngx_str_t    host;
     ngx_int_t    port;
-} ngx_http_hatch_authority_t;
+} ngx_http_hatch_origin_t;
 
 
 static ngx_uint_t ngx_http_hatch_api_own_origin(ngx_http_request_t *r,
     ngx_str_t *value);
-static ngx_int_t ngx_http_hatch_api_authority(ngx_str_t *text, ngx_int_t port,
-    ngx_http_hatch_authority_t *authority);
+static ngx_uint_t ngx_http_hatch_api_same_origin(ngx_http_hatch_origin_t *one,
+    ngx_http_hatch_origin_t *two);
+static ngx_int_t ngx_http_hatch_api_parse_origin(ngx_str_t *value,
+    ngx_http_hatch_origin_t *origin);
+static ngx_int_t ngx_http_hatch_api_parse_host(ngx_str_t *text,
+    ngx_http_hatch_origin_t *origin);
+static ngx_uint_t ngx_http_hatch_api_own_host(ngx_http_request_t *r,
+    ngx_str_t *host);
+static ngx_uint_t ngx_http_hatch_api_server_name(ngx_http_server_name_t *sn,
+    ngx_str_t *host);
 static ngx_int_t ngx_http_hatch_api_refuse_origin(ngx_http_request_t *r,
     ngx_str_t *value);
 
@@ -62,50 +77,102 @@ ngx_http_hatch_api_check_origin(ngx_http_request_t *r)
 }
 
 
-/* Is it the scheme, host and port that the request itself was sent to? */
+/* Is it where the request itself was sent to, or one of the named ones? */
 
 static ngx_uint_t
 ngx_http_hatch_api_own_origin(ngx_http_request_t *r, ngx_str_t *value)
 {
-    ngx_int_t                   port;
-    ngx_str_t                   scheme, text;
-    ngx_http_hatch_authority_t  origin, own;
+    ngx_uint_t                i;
+    ngx_array_t              *origins;
+    ngx_http_hatch_origin_t   origin, own, *named;
 
-    ngx_str_set(&scheme, "http://");
-    port = 80;
-
-#if (NGX_HTTP_SSL)
-    if (r->connection->ssl) {
-        ngx_str_set(&scheme, "https://");
-        port = 443;
-    }
-#endif
-
-    if (r->headers_in.host == NULL || value->len < scheme.len
-        || ngx_strncasecmp(value->data, scheme.data, scheme.len) != 0)
-    {
+    if (ngx_http_hatch_api_parse_origin(value, &origin) != NGX_OK) {
         return 0;
     }
 
-    text.data = value->data + scheme.len;
-    text.len = value->len - scheme.len;
+    own.https = 0;
 
-    return ngx_http_hatch_api_authority(&text, port, &origin) == NGX_OK
-           && ngx_http_hatch_api_authority(&r->headers_in.host->value, port,
-                                           &own)
-              == NGX_OK
-           && origin.port == own.port
-           && origin.host.len == own.host.len
-           && ngx_strncasecmp(origin.host.data, own.host.data, own.host.len)
+#if (NGX_HTTP_SSL)
+    own.https = r->connection->ssl != NULL;
+#endif
+
+    if (r->headers_in.host != NULL
+        && ngx_http_hatch_api_parse_host(&r->headers_in.host->value, &own)
+           == NGX_OK
+        && ngx_http_hatch_api_same_origin(&origin, &own))
+    {
+        return 1;
+    }
+
+    origins = ngx_http_hatch_loc_conf(r)->origins;
+
+    if (origins == NULL) {
+        return 0;
+    }
+
+    named = origins->elts;
+
+    for (i = 0; i < origins->nelts; i++) {
+        if (ngx_http_hatch_api_same_origin(&origin, &named[i])) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_uint_t
+ngx_http_hatch_api_same_origin(ngx_http_hatch_origin_t *one,
+    ngx_http_hatch_origin_t *two)
+{
+    return one->https == two->https
+           && one->port == two->port
+           && one->host.len == two->host.len
+           && ngx_strncasecmp(one->host.data, two->host.data, one->host.len)
               == 0;
 }
 
 
-/* host[:port], and nothing else: no user, no path, no empty port. */
+/* http:// or https://, and an authority. */
 
 static ngx_int_t
-ngx_http_hatch_api_authority(ngx_str_t *text, ngx_int_t port,
-    ngx_http_hatch_authority_t *authority)
+ngx_http_hatch_api_parse_origin(ngx_str_t *value,
+    ngx_http_hatch_origin_t *origin)
+{
+    size_t     skip;
+    ngx_str_t  text;
+
+    if (value->len > 7
+        && ngx_strncasecmp(value->data, (u_char *) "http://", 7) == 0)
+    {
+        origin->https = 0;
+        skip = 7;
+
+    } else if (value->len > 8
+               && ngx_strncasecmp(value->data, (u_char *) "https://", 8) == 0)
+    {
+        origin->https = 1;
+        skip = 8;
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    text.data = value->data + skip;
+    text.len = value->len - skip;
+
+    return ngx_http_hatch_api_parse_host(&text, origin);
+}
+
+
+/*
+ * host[:port], and nothing else: no user, no path, no empty port; the scheme
+ * is known.
+ */
+
+static ngx_int_t
+ngx_http_hatch_api_parse_host(ngx_str_t *text, ngx_http_hatch_origin_t *origin)
 {
     u_char  *p, *last, c;
 
@@ -145,9 +212,9 @@ ngx_http_hatch_api_authority(ngx_str_t *text, ngx_int_t port,
         }
     }
 
-    authority->host.data = text->data;
-    authority->host.len = p - text->data;
-    authority->port = port;
+    origin->host.data = text->data;
+    origin->host.len = p - text->data;
+    origin->port = origin->https ? 443 : 80;
 
     if (p == last) {
         return NGX_OK;
@@ -157,9 +224,9 @@ ngx_http_hatch_api_authority(ngx_str_t *text, ngx_int_t port,
         return NGX_DECLINED;
     }
 
-    authority->port = ngx_atoi(p, last - p);
+    origin->port = ngx_atoi(p, last - p);
 
-    return authority->port > 0 && authority->port <= 65535
+    return origin->port > 0 && origin->port <= 65535
            ? NGX_OK : NGX_DECLINED;
 }
 
@@ -167,13 +234,7 @@ ngx_http_hatch_api_authority(ngx_str_t *text, ngx_int_t port,
 static ngx_int_t
 ngx_http_hatch_api_refuse_origin(ngx_http_request_t *r, ngx_str_t *value)
 {
-    size_t     i;
-    ngx_int_t  rc;
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
+    size_t  i;
 
     for (i = 0; i < value->len; i++) {
         if (value->data[i] < ' ' || value->data[i] > '~') {
@@ -194,4 +255,164 @@ ngx_http_hatch_api_refuse_origin(ngx_http_request_t *r, ngx_str_t *value)
                                        "the header Origin is \"%V\", it must "
                                        "be the request's own scheme, host and "
                                        "port", value);
+}
+
+
+ngx_int_t
+ngx_http_hatch_api_check_host(ngx_http_request_t *r)
+{
+    ngx_str_t                  *host;
+    ngx_uint_t                  i;
+    ngx_array_t                *origins;
+    ngx_http_hatch_origin_t    *named;
+    ngx_http_hatch_loc_conf_t  *hlcf;
+
+    hlcf = ngx_http_hatch_loc_conf(r);
+    host = &r->headers_in.server;
+
+    /* a page does not know a key; a browser always sends Host */
+
+    if (hlcf->keys != NULL || host->len == 0
+        || ngx_http_hatch_api_own_host(r, host))
+    {
+        return NGX_DECLINED;
+    }
+
+    origins = hlcf->origins;
+    named = origins ? origins->elts : NULL;
+
+    for (i = 0; origins && i < origins->nelts; i++) {
+        if (named[i].host.len == host->len
+            && ngx_strncasecmp(named[i].host.data, host->data, host->len) == 0)
+        {
+            return NGX_DECLINED;
+        }
+    }
+
+    return ngx_http_hatch_send_error_f(r, NGX_HTTP_FORBIDDEN, "host_forbidden",
+                                       "the header Host names \"%V\", it must "
+                                       "name an IP address, localhost, a "
+                                       "server_name, or a host of "
+                                       "hatch_api_origins", host);
+}
+
+
+/* An address, localhost, or a name of the server block. */
+
+static ngx_uint_t
+ngx_http_hatch_api_own_host(ngx_http_request_t *r, ngx_str_t *host)
+{
+    ngx_uint_t                 i;
+    ngx_http_server_name_t    *sn;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    if (host->data[0] == '['
+        || (host->len == sizeof("localhost") - 1
+            && ngx_strncmp(host->data, "localhost", host->len) == 0)
+        || ngx_inet_addr(host->data, host->len) != INADDR_NONE)
+    {
+        return 1;
+    }
+
+    cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
+    sn = cscf->server_names.elts;
+
+    for (i = 0; i < cscf->server_names.nelts; i++) {
+        if (ngx_http_hatch_api_server_name(&sn[i], host)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* name, *.name, .name, name.*, ~regex: as in nginx's "server_name". */
+
+static ngx_uint_t
+ngx_http_hatch_api_server_name(ngx_http_server_name_t *sn, ngx_str_t *host)
+{
+    size_t      len;
+    ngx_str_t   name;
+
+#if (NGX_PCRE)
+    if (sn->regex != NULL) {
+        return ngx_regex_exec(sn->regex->regex, host, NULL, 0) >= 0;
+    }
+#endif
+
+    name = sn->name;
+
+    if (name.len > 1 && name.data[0] == '.') {
+        if (host->len == name.len - 1
+            && ngx_strncmp(host->data, name.data + 1, host->len) == 0)
+        {
+            return 1;
+        }
+
+    } else if (name.len > 2 && name.data[0] == '*') {
+        name.data++;
+        name.len--;
+
+    } else if (name.len > 2 && name.data[name.len - 1] == '*') {
+        return host->len >= name.len
+               && ngx_strncmp(host->data, name.data, name.len - 1) == 0;
+
+    } else {
+        return host->len == name.len
+               && ngx_strncmp(host->data, name.data, name.len) == 0;
+    }
+
+    len = name.len;
+
+    return host->len > len
+           && ngx_strncmp(host->data + host->len - len, name.data, len) == 0;
+}
+
+
+char *
+ngx_http_hatch_api_origins(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hatch_loc_conf_t *hlcf = conf;
+
+    ngx_str_t                *value;
+    ngx_uint_t                i;
+    ngx_http_hatch_origin_t  *origin;
+
+    if (hlcf->origins != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        hlcf->origins = NULL;
+        return NGX_CONF_OK;
+    }
+
+    hlcf->origins = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                     sizeof(ngx_http_hatch_origin_t));
+    if (hlcf->origins == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        origin = ngx_array_push(hlcf->origins);
+        if (origin == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_http_hatch_api_parse_origin(&value[i], origin) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid origin \"%V\" of "
+                               "\"hatch_api_origins\", it must be "
+                               "\"http://\" or \"https://\", a host and a "
+                               "port unless it is the scheme's own",
+                               &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
 }

@@ -18,19 +18,21 @@
 
 
 static ngx_int_t ngx_http_hatch_api_list_args(ngx_http_request_t *r,
-    ngx_uint_t *limit, char *after, hatch_err_t *err);
+    ngx_uint_t *limit, char *after);
 static ngx_int_t ngx_http_hatch_api_link(ngx_http_request_t *r,
     ngx_uint_t limit, const char *after);
 static ngx_int_t ngx_http_hatch_api_find_vm(ngx_http_request_t *r,
     const char *vm);
+static ngx_int_t ngx_http_hatch_api_find_route(ngx_http_request_t *r,
+    const char *id, hatch_route_t *route);
 static ngx_int_t ngx_http_hatch_api_write(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx);
 static void ngx_http_hatch_api_written(ngx_hatch_write_t *write);
 static void ngx_http_hatch_api_resume(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_answer(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx);
-static ngx_int_t ngx_http_hatch_api_store_error(ngx_http_request_t *r, int rc,
-    const char *text);
+static ngx_int_t ngx_http_hatch_api_store_error(ngx_http_request_t *r,
+    int code, const char *text);
 static hatch_store_t *ngx_http_hatch_api_store(ngx_http_request_t *r);
 static u_char *ngx_http_hatch_api_route_json(u_char *p, hatch_route_t *route);
 static u_char *ngx_http_hatch_api_time(u_char *p, uint64_t ms);
@@ -56,7 +58,7 @@ static const hatch_json_field_t  ngx_http_hatch_update_fields[] = {
 ngx_int_t
 ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm)
 {
-    int             more;
+    int             code, more;
     char            after[HATCH_ID_SIZE];
     u_char         *p;
     unsigned        i, n;
@@ -69,16 +71,14 @@ ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm)
 
     limit = vm == NULL ? NGX_HTTP_HATCH_LIST_DEFAULT : NGX_HTTP_HATCH_LIST_MAX;
 
-    if (ngx_http_hatch_api_list_args(r, &limit, after, &err) != NGX_OK) {
-        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
-                                         "invalid_argument", err.text, 1);
+    rc = ngx_http_hatch_api_list_args(r, &limit, after);
+
+    if (rc == NGX_DECLINED && vm != NULL) {
+        rc = ngx_http_hatch_api_find_vm(r, vm);
     }
 
-    if (vm != NULL) {
-        rc = ngx_http_hatch_api_find_vm(r, vm);
-        if (rc != NGX_DECLINED) {
-            return rc;
-        }
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
     store = ngx_http_hatch_api_store(r);
@@ -92,10 +92,10 @@ ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = hatch_store_list(store, vm, after[0] != '\0' ? after : NULL, routes,
-                          (unsigned) limit, &n, &more, &err);
-    if (rc != 0) {
-        return ngx_http_hatch_api_store_error(r, rc, err.text);
+    code = hatch_store_list(store, vm, after[0] != '\0' ? after : NULL, routes,
+                            (unsigned) limit, &n, &more, &err);
+    if (code != 0) {
+        return ngx_http_hatch_api_store_error(r, code, err.text);
     }
 
     if (more
@@ -127,42 +127,62 @@ ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm)
 }
 
 
+/* NGX_DECLINED, or the answer to arguments that break a rule. */
+
 static ngx_int_t
 ngx_http_hatch_api_list_args(ngx_http_request_t *r, ngx_uint_t *limit,
-    char *after, hatch_err_t *err)
+    char *after)
 {
-    ngx_int_t  n;
-    ngx_str_t  value;
+    ngx_int_t                  n, rc;
+    ngx_str_t                 *value;
+    ngx_http_hatch_api_arg_t   args[] = {
+        { ngx_string("limit"), ngx_null_string },
+        { ngx_string("after"), ngx_null_string },
+        { ngx_null_string, ngx_null_string }
+    };
 
-    if (ngx_http_arg(r, (u_char *) "limit", 5, &value) == NGX_OK) {
-        n = ngx_atoi(value.data, value.len);
+    rc = ngx_http_hatch_api_args(r, args);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    value = &args[0].value;
+
+    if (value->data != NULL) {
+        n = ngx_atoi(value->data, value->len);
 
         if (n < 1 || n > NGX_HTTP_HATCH_LIST_MAX) {
-            (void) hatch_err_set(err, HATCH_ERR_INVALID,
-                                 "\"limit\" must be 1 to %d, not \"%.*s\"",
-                                 NGX_HTTP_HATCH_LIST_MAX,
-                                 (int) ngx_min(value.len, 40), value.data);
-            return NGX_ERROR;
+            return ngx_http_hatch_send_error_f(r, NGX_HTTP_BAD_REQUEST,
+                                               "invalid_argument",
+                                               "\"limit\" must be 1 to %d, "
+                                               "not \"%*s\"",
+                                               NGX_HTTP_HATCH_LIST_MAX,
+                                               ngx_min(value->len, 40),
+                                               value->data);
         }
 
         *limit = n;
     }
 
     *after = '\0';
+    value = &args[1].value;
 
-    if (ngx_http_arg(r, (u_char *) "after", 5, &value) == NGX_OK) {
+    if (value->data != NULL) {
 
-        if (!hatch_id_valid(HATCH_ID_ROUTE, (char *) value.data, value.len)) {
-            (void) hatch_err_set(err, HATCH_ERR_INVALID,
-                                 "\"after\" must be a route id, not \"%.*s\"",
-                                 (int) ngx_min(value.len, 40), value.data);
-            return NGX_ERROR;
+        if (!hatch_id_valid(HATCH_ID_ROUTE, (char *) value->data, value->len))
+        {
+            return ngx_http_hatch_send_error_f(r, NGX_HTTP_BAD_REQUEST,
+                                               "invalid_argument",
+                                               "\"after\" must be a route id, "
+                                               "not \"%*s\"",
+                                               ngx_min(value->len, 40),
+                                               value->data);
         }
 
-        (void) ngx_cpystrn((u_char *) after, value.data, value.len + 1);
+        (void) ngx_cpystrn((u_char *) after, value->data, value->len + 1);
     }
 
-    return NGX_OK;
+    return NGX_DECLINED;
 }
 
 
@@ -210,7 +230,7 @@ ngx_http_hatch_api_find_vm(ngx_http_request_t *r, const char *vm)
                                          hmcf->zone.reason.text, 1);
     }
 
-    if (*vm == '\0' || hatch_zone_find(zone, vm, &slot, &data) != 0) {
+    if (hatch_zone_find(zone, vm, &slot, &data) != 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,
                                          "vm_not_found", "no such VM", 1);
     }
@@ -229,9 +249,28 @@ ngx_http_hatch_api_store(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id)
 {
-    ngx_int_t       rc;
+    ngx_int_t      rc;
+    hatch_route_t  route;
+
+    rc = ngx_http_hatch_api_args(r, NULL);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_hatch_api_find_route(r, id, &route);
+    }
+
+    return rc == NGX_DECLINED
+           ? ngx_http_hatch_api_send_route(r, NGX_HTTP_OK, &route) : rc;
+}
+
+
+/* NGX_DECLINED if the route exists; else the error has been sent. */
+
+static ngx_int_t
+ngx_http_hatch_api_find_route(ngx_http_request_t *r, const char *id,
+    hatch_route_t *route)
+{
+    int             code;
     hatch_err_t     err;
-    hatch_route_t   route;
     hatch_store_t  *store;
 
     store = ngx_http_hatch_api_store(r);
@@ -240,19 +279,23 @@ ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id)
                                               "the route store is not open");
     }
 
-    rc = hatch_store_get(store, id, &route, &err);
-    if (rc != 0) {
-        return ngx_http_hatch_api_store_error(r, rc, err.text);
-    }
+    code = hatch_store_get(store, id, route, &err);
 
-    return ngx_http_hatch_api_send_route(r, NGX_HTTP_OK, &route);
+    return code == 0 ? NGX_DECLINED
+                     : ngx_http_hatch_api_store_error(r, code, err.text);
 }
 
 
 ngx_int_t
 ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id)
 {
+    ngx_int_t                  rc;
     ngx_http_hatch_api_ctx_t  *ctx;
+
+    rc = ngx_http_hatch_api_args(r, NULL);
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
 
     ctx = ngx_http_hatch_api_create_ctx(r);
     if (ctx == NULL) {
@@ -264,6 +307,39 @@ ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id)
                        HATCH_ID_SIZE);
 
     return ngx_http_hatch_api_write(r, ctx);
+}
+
+
+/* What is refused anyway is refused before the body is asked for. */
+
+ngx_int_t
+ngx_http_hatch_api_begin_create(ngx_http_request_t *r, const char *vm)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_hatch_api_args(r, NULL);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_hatch_api_find_vm(r, vm);
+    }
+
+    return rc == NGX_DECLINED ? ngx_http_hatch_api_read_body(r, vm, 1) : rc;
+}
+
+
+ngx_int_t
+ngx_http_hatch_api_begin_update(ngx_http_request_t *r, const char *id)
+{
+    ngx_int_t      rc;
+    hatch_route_t  route;
+
+    rc = ngx_http_hatch_api_args(r, NULL);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_hatch_api_find_route(r, id, &route);
+    }
+
+    return rc == NGX_DECLINED ? ngx_http_hatch_api_read_body(r, id, 0) : rc;
 }
 
 
@@ -317,11 +393,6 @@ ngx_http_hatch_api_update(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx, json_object *body)
 {
     hatch_err_t  err;
-
-    if (ctx->id[0] == '\0') {
-        return ngx_http_hatch_api_store_error(r, HATCH_ERR_NOT_FOUND,
-                                              "no such route");
-    }
 
     if (hatch_json_check(body, ngx_http_hatch_update_fields, &err) != 0) {
         return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
@@ -402,7 +473,7 @@ ngx_http_hatch_api_resume(ngx_http_request_t *r)
 
     r->write_event_handler = ngx_http_request_empty_handler;
 
-    ngx_http_finalize_request(r, ngx_http_hatch_api_answer(r, ctx));
+    (void) ngx_http_hatch_finalize(r, ngx_http_hatch_api_answer(r, ctx));
 }
 
 
@@ -457,9 +528,10 @@ ngx_http_hatch_api_answer(ngx_http_request_t *r, ngx_http_hatch_api_ctx_t *ctx)
 
 
 static ngx_int_t
-ngx_http_hatch_api_store_error(ngx_http_request_t *r, int rc, const char *text)
+ngx_http_hatch_api_store_error(ngx_http_request_t *r, int code,
+    const char *text)
 {
-    switch (rc) {
+    switch (code) {
 
     case HATCH_ERR_NOT_FOUND:
         return ngx_http_hatch_send_error(r, NGX_HTTP_NOT_FOUND,

@@ -24,7 +24,7 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
      *
      *     hmcf->zone.path, hmcf->zone.vms and the rest of it = 0
      *     hmcf->store.dir, hmcf->store.size and the rest of it = 0
-     *     hmcf->wake.path and the rest of it, but what is below, = 0
+     *     hmcf->agent.path and the rest of it, but what is below, = 0
      *     hmcf->busy.timer and the rest of it = 0
      *     hmcf->use = 0
      */
@@ -33,9 +33,15 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
     hmcf->store.zone = &hmcf->zone;
     hmcf->busy.zone = &hmcf->zone;
     hmcf->busy.pid = NGX_INVALID_PID;
-    hmcf->wake.pid = NGX_INVALID_PID;
-    hmcf->wake.max_held = NGX_CONF_UNSET_UINT;
-    hmcf->wake.max_held_per_vm = NGX_CONF_UNSET_UINT;
+    hmcf->agent.pid = NGX_INVALID_PID;
+    hmcf->agent.max_held = NGX_CONF_UNSET_UINT;
+    hmcf->agent.max_held_per_vm = NGX_CONF_UNSET_UINT;
+
+    if (ngx_array_init(&hmcf->routed, cf->temp_pool, 16, sizeof(void **))
+        != NGX_OK)
+    {
+        return NULL;
+    }
 
     return hmcf;
 }
@@ -67,18 +73,18 @@ ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf)
         hmcf->store.size = HATCH_STORE_SIZE;
     }
 
-    if (hmcf->wake.path.data == NULL) {
-        ngx_str_set(&hmcf->wake.path, HATCH_WAKE_PATH);
+    if (hmcf->agent.path.data == NULL) {
+        ngx_str_set(&hmcf->agent.path, HATCH_WAKE_PATH);
     }
 
-    ngx_conf_init_uint_value(hmcf->wake.max_held, NGX_HTTP_HATCH_MAX_HELD);
-    ngx_conf_init_uint_value(hmcf->wake.max_held_per_vm,
+    ngx_conf_init_uint_value(hmcf->agent.max_held, NGX_HTTP_HATCH_MAX_HELD);
+    ngx_conf_init_uint_value(hmcf->agent.max_held_per_vm,
                              NGX_HTTP_HATCH_MAX_HELD_PER_VM);
 
-    hmcf->wake.sockaddr.sun_family = AF_UNIX;
-    (void) ngx_cpystrn((u_char *) hmcf->wake.sockaddr.sun_path,
-                       hmcf->wake.path.data,
-                       sizeof(hmcf->wake.sockaddr.sun_path));
+    hmcf->agent.sockaddr.sun_family = AF_UNIX;
+    (void) ngx_cpystrn((u_char *) hmcf->agent.sockaddr.sun_path,
+                       hmcf->agent.path.data,
+                       sizeof(hmcf->agent.sockaddr.sun_path));
 
     if (ngx_conf_full_name(cf->cycle, &hz->path, 0) != NGX_OK
         || ngx_conf_full_name(cf->cycle, &hmcf->store.dir, 0) != NGX_OK)
@@ -125,81 +131,6 @@ ngx_http_hatch_set_path(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *value)
     path->data = p;
 
     return NGX_OK;
-}
-
-
-void *
-ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
-{
-    ngx_http_hatch_loc_conf_t  *hlcf;
-
-    hlcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_hatch_loc_conf_t));
-    if (hlcf == NULL) {
-        return NULL;
-    }
-
-    /*
-     * set by ngx_pcalloc():
-     *
-     *     hlcf->base_domain = { 0, NULL };
-     *     hlcf->route = 0;
-     *     hlcf->wake = NULL;
-     */
-
-    hlcf->api = NGX_CONF_UNSET;
-    hlcf->wake_timeout = NGX_CONF_UNSET_MSEC;
-    hlcf->asleep_status = NGX_CONF_UNSET_UINT;
-    hlcf->max_age = NGX_CONF_UNSET_MSEC;
-    hlcf->summary = NGX_CONF_UNSET;
-    hlcf->keys = NGX_CONF_UNSET_PTR;
-
-    return hlcf;
-}
-
-
-char *
-ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
-{
-    ngx_http_hatch_loc_conf_t *prev = parent;
-    ngx_http_hatch_loc_conf_t *conf = child;
-
-    ngx_http_core_loc_conf_t  *clcf;
-
-    /*
-     * "if" and "limit_except" blocks are locations of their own that take the
-     * handler of the one around them, so they take "hatch_api", too
-     */
-
-    ngx_conf_merge_value(conf->api, prev->api, 0);
-    ngx_conf_merge_str_value(conf->base_domain, prev->base_domain, "");
-
-    /* of a server block, it does not cover health and API locations in it */
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    conf->route = clcf->noname
-                  ? prev->route
-                  : conf->base_domain.len != 0 && !conf->api
-                    && clcf->handler != ngx_http_hatch_healthz_handler
-                    && clcf->handler != ngx_http_hatch_readyz_handler
-                    && clcf->handler != ngx_http_hatch_metrics_handler;
-
-    if (conf->wake == NULL) {
-        conf->wake = prev->wake;
-    }
-
-    ngx_conf_merge_msec_value(conf->wake_timeout, prev->wake_timeout, 60000);
-    ngx_conf_merge_uint_value(conf->asleep_status, prev->asleep_status,
-                              NGX_HTTP_SERVICE_UNAVAILABLE);
-
-    /* an "if" in the location takes these with the handler, as above */
-
-    ngx_conf_merge_msec_value(conf->max_age, prev->max_age,
-                              NGX_HTTP_HATCH_MAX_AGE);
-    ngx_conf_merge_value(conf->summary, prev->summary, 0);
-    ngx_conf_merge_ptr_value(conf->keys, prev->keys, NULL);
-
-    return NGX_CONF_OK;
 }
 
 
@@ -420,6 +351,10 @@ ngx_http_hatch_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
+    if (hlcf->base_domain.len != 0) {
+        return "cannot be in one location with \"hatch_route\"";
+    }
+
     hlcf->api = 1;
     ngx_http_hatch_use(cf, NGX_HTTP_HATCH_USE_API|NGX_HTTP_HATCH_USE_WRITES);
 
@@ -442,6 +377,15 @@ ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
     domain = &value[1];
+
+    if (ngx_strcmp(domain->data, "off") == 0) {
+        ngx_str_set(&hlcf->base_domain, "");
+        return NGX_CONF_OK;
+    }
+
+    if (hlcf->api != NGX_CONF_UNSET) {
+        return "cannot be in one location with \"hatch_api\"";
+    }
 
     if (domain->len == 0 || domain->len > 253
         || domain->data[0] == '.' || domain->data[domain->len - 1] == '.')
@@ -488,7 +432,7 @@ ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_uint_t   i, *limit;
     const char  *name;
 
-    if (hmcf->wake.path.data != NULL) {
+    if (hmcf->agent.path.data != NULL) {
         return "is duplicate";
     }
 
@@ -505,11 +449,11 @@ ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     path.data = value[1].data + sizeof("unix:") - 1;
     path.len = value[1].len - (sizeof("unix:") - 1);
 
-    if (path.len >= sizeof(hmcf->wake.sockaddr.sun_path)) {
+    if (path.len >= sizeof(hmcf->agent.sockaddr.sun_path)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "the path \"%V\" of \"hatch_agent\" is longer "
                            "than %uz bytes", &path,
-                           sizeof(hmcf->wake.sockaddr.sun_path) - 1);
+                           sizeof(hmcf->agent.sockaddr.sun_path) - 1);
         return NGX_CONF_ERROR;
     }
 
@@ -517,11 +461,11 @@ ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (ngx_strncmp(value[i].data, "max_held_per_vm=", 16) == 0) {
             name = "max_held_per_vm=";
-            limit = &hmcf->wake.max_held_per_vm;
+            limit = &hmcf->agent.max_held_per_vm;
 
         } else {
             name = "max_held=";
-            limit = &hmcf->wake.max_held;
+            limit = &hmcf->agent.max_held;
         }
 
         n = ngx_http_hatch_parameter(&value[i], name, 1, 1000000);
@@ -538,7 +482,7 @@ ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         *limit = (ngx_uint_t) n;
     }
 
-    hmcf->wake.path = path;
+    hmcf->agent.path = path;
 
     return NGX_CONF_OK;
 }

@@ -31,6 +31,13 @@ char *ngx_http_hatch_init_main_conf(ngx_conf_t *cf, void *conf);
 void *ngx_http_hatch_create_loc_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
+/*
+ * Postconfiguration: what other modules' directives say in the locations of
+ * hatch_route (elements void **, arrays of location configurations), and what
+ * they must not say.
+ */
+void ngx_http_hatch_foreign(ngx_conf_t *cf, ngx_array_t *locations);
+
 char *ngx_http_hatch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_route_store(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -38,6 +45,8 @@ char *ngx_http_hatch_healthz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_readyz(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_metrics(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_hatch_api_origins(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_agent(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_hatch_wake(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -1,13 +1,18 @@
 
 /*
- * Shapes nginx's own error pages into JSON where a program reads them:
+ * What is done to answers of others:
+ *
+ * nginx's own error pages become JSON where a program reads them:
  *
  *   hatch_api      every error (413 of a large body, 403 of "deny", 502 of
  *                  an agent that is not there)
- *   hatch_route    502 and 504 of a guest that does not answer
+ *   hatch_route    502 and 504 of a guest that does not answer well, 413
  *   hatch_api_keys 401
  *
- * An error_page of the configuration is left alone.
+ * A page that an error_page of the configuration leads to is left alone.
+ *
+ * An answer that waited for its VM gets Server-Timing.  A guest's answer loses
+ * the header fields of its connection where the client's has none.
  */
 
 
@@ -15,45 +20,98 @@
 #include "ngx_http_hatch_response.h"
 
 
+/* What the slot of ngx_http_hatch_filter_module in r->ctx holds, or NULL. */
+
+typedef struct {
+    ngx_str_t    body;      /* takes the place of nginx's page */
+} ngx_http_hatch_filter_ctx_t;
+
+
+static ngx_int_t ngx_http_hatch_filter_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_hatch_server_timing(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_hatch_own_page(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_shape_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_shape(ngx_http_request_t *r, ngx_str_t *body);
 static void ngx_http_hatch_shape_api(ngx_http_request_t *r, const char **code,
     const char **text);
 static ngx_uint_t ngx_http_hatch_shape_route(ngx_http_request_t *r,
     const char **code, const char **text);
+static const char *ngx_http_hatch_shape_failed(ngx_http_upstream_t *u);
+
+
+static ngx_http_module_t  ngx_http_hatch_filter_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_hatch_filter_init,            /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_hatch_filter_module = {
+    NGX_MODULE_V1,
+    &ngx_http_hatch_filter_module_ctx,     /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
-void
-ngx_http_hatch_filter_init(void)
+static ngx_int_t
+ngx_http_hatch_filter_init(ngx_conf_t *cf)
 {
+    ngx_http_hatch_main_conf_t  *hmcf;
+
+    hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hatch_module);
+
+    if (!(hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API
+                       |NGX_HTTP_HATCH_USE_KEYS)))
+    {
+        return NGX_OK;
+    }
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_hatch_header_filter;
 
     ngx_http_next_body_filter = ngx_http_top_body_filter;
     ngx_http_top_body_filter = ngx_http_hatch_body_filter;
+
+    return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_hatch_header_filter(ngx_http_request_t *r)
 {
-    ngx_int_t              rc;
-    ngx_str_t              body;
     ngx_http_hatch_ctx_t  *ctx;
-
-    /* nearly all: not ours, our own answers, and requests that did not wait */
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 
+    /* nearly all: not ours, our own answers, and requests that did not wait */
+
     if (r->err_status == 0 && !r->internal && !r->filter_finalize
-        && (ctx == NULL || ctx->hold == NULL))
+        && (ctx == NULL
+            || (ctx->hold == NULL && r->http_version < NGX_HTTP_VERSION_20)))
     {
         return ngx_http_next_header_filter(r);
     }
@@ -62,36 +120,79 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
-    /* err_status: it is nginx's page, not an answer of ours or of a guest */
-
-    if (r->err_status < NGX_HTTP_BAD_REQUEST || r->error_page
-        || r != r->main)
+    if (ctx != NULL && r->upstream != NULL
+        && r->main->http_version >= NGX_HTTP_VERSION_20)
     {
-        return ngx_http_next_header_filter(r);
+        ngx_http_hatch_drop_guest_headers(r);
     }
 
-    rc = ngx_http_hatch_shape(r, &body);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_next_header_filter(r);
-    }
-
-    if (rc != NGX_OK) {
+    if (r->err_status >= NGX_HTTP_BAD_REQUEST && r == r->main
+        && ngx_http_hatch_own_page(r)
+        && ngx_http_hatch_shape_header(r) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    /* server_timing() may have found one that an internal redirect lost */
+    return ngx_http_next_header_filter(r);
+}
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 
+/*
+ * Is it nginx's own page for an error, and not what an error_page led to?
+ * That goes through an internal redirect; but so may have gone the request
+ * before there was an error.
+ */
+
+static ngx_uint_t
+ngx_http_hatch_own_page(ngx_http_request_t *r)
+{
+    ngx_str_t                 *type;
+    ngx_http_upstream_t       *u;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (!r->internal) {
+        return 1;
+    }
+
+    u = r->upstream;
+
+    if (u != NULL && u->state != NULL) {
+        return u->state->header_time == (ngx_msec_t) -1;
+    }
+
+    /* a file has a time, a text of "return" the type of the location */
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    type = &r->headers_out.content_type;
+
+    return r->headers_out.last_modified_time == -1
+           && r->headers_out.etag == NULL
+           && type->len == sizeof("text/html") - 1
+           && ngx_strncmp(type->data, "text/html", type->len) == 0
+           && type->data != clcf->default_type.data;
+}
+
+
+static ngx_int_t
+ngx_http_hatch_shape_header(ngx_http_request_t *r)
+{
+    ngx_int_t                     rc;
+    ngx_str_t                     body;
+    ngx_http_hatch_filter_ctx_t  *ctx;
+
+    rc = ngx_http_hatch_shape(r, &body);
+
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
+    }
+
+    ctx = ngx_palloc(r->pool, sizeof(ngx_http_hatch_filter_ctx_t));
     if (ctx == NULL) {
-        ctx = ngx_http_hatch_create_ctx(r);
-        if (ctx == NULL) {
-            return NGX_ERROR;
-        }
+        return NGX_ERROR;
     }
 
     ctx->body = body;
+    ngx_http_set_ctx(r, ctx, ngx_http_hatch_filter_module);
 
     ngx_str_set(&r->headers_out.content_type, "application/json");
     r->headers_out.content_type_len = r->headers_out.content_type.len;
@@ -105,15 +206,13 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
-    if ((r->err_status == NGX_HTTP_SERVICE_UNAVAILABLE
-         || r->err_status == NGX_HTTP_GATEWAY_TIME_OUT)
-        && ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1)
-           != NGX_OK)
+    if (r->err_status == NGX_HTTP_SERVICE_UNAVAILABLE
+        || r->err_status == NGX_HTTP_GATEWAY_TIME_OUT)
     {
-        return NGX_ERROR;
+        return ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1);
     }
 
-    return ngx_http_next_header_filter(r);
+    return NGX_OK;
 }
 
 
@@ -153,16 +252,21 @@ ngx_http_hatch_server_timing(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
-    ngx_buf_t             *b;
-    ngx_chain_t            out, *cl;
-    ngx_http_hatch_ctx_t  *ctx;
+    ngx_buf_t                    *b;
+    ngx_chain_t                   out, *cl;
+    ngx_http_hatch_filter_ctx_t  *ctx;
 
-    ctx = r->err_status ? ngx_http_get_module_ctx(r, ngx_http_hatch_module)
-                        : NULL;
+    ctx = NULL;
 
-    if (ctx == NULL || ctx->body.len == 0 || in == NULL) {
+    if (r->err_status != 0) {
+        ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_filter_module);
+    }
+
+    if (ctx == NULL || in == NULL) {
         return ngx_http_next_body_filter(r, in);
     }
+
+    ngx_http_set_ctx(r, NULL, ngx_http_hatch_filter_module);
 
     /* the page itself is dropped */
 
@@ -180,8 +284,6 @@ ngx_http_hatch_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     b->memory = 1;
     b->last_buf = 1;
     b->last_in_chain = 1;
-
-    ngx_str_null(&ctx->body);
 
     out.buf = b;
     out.next = NULL;
@@ -205,7 +307,7 @@ ngx_http_hatch_shape(ngx_http_request_t *r, ngx_str_t *body)
     {
         ngx_http_hatch_shape_api(r, &code, &text);
 
-    } else if (hlcf->base_domain.len == 0
+    } else if (hlcf->role != NGX_HTTP_HATCH_ROUTE
                || !ngx_http_hatch_shape_route(r, &code, &text))
     {
         return NGX_DECLINED;
@@ -270,6 +372,12 @@ ngx_http_hatch_shape_route(ngx_http_request_t *r, const char **code,
 {
     ngx_http_upstream_t  *u;
 
+    if (r->err_status == NGX_HTTP_REQUEST_ENTITY_TOO_LARGE) {
+        *code = "payload_too_large";
+        *text = "the body is too large";
+        return 1;
+    }
+
     u = r->upstream;
 
     if (u == NULL || u->state == NULL) {
@@ -292,8 +400,29 @@ ngx_http_hatch_shape_route(ngx_http_request_t *r, const char **code,
 
     } else {
         *code = "guest_failed";
-        *text = "the VM closed the connection without an answer";
+        *text = ngx_http_hatch_shape_failed(u);
     }
 
     return 1;
+}
+
+
+/* What came of its answer is still in the buffer for the header. */
+
+static const char *
+ngx_http_hatch_shape_failed(ngx_http_upstream_t *u)
+{
+    if (u->state->bytes_received == 0 || u->buffer.start == NULL) {
+        return "the VM closed the connection without an answer";
+    }
+
+    if (u->buffer.last == u->buffer.end) {
+        return "the header of the VM's answer is too large";
+    }
+
+    if (u->buffer.pos == u->buffer.last) {
+        return "the VM closed the connection within the header of its answer";
+    }
+
+    return "the header of the VM's answer is malformed";
 }

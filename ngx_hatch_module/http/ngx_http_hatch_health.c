@@ -180,13 +180,6 @@ ngx_http_hatch_readyz_handler(ngx_http_request_t *r)
                            max_age % 1000, ready->agent, ready->libvirt)
                - body.data;
 
-    if (ready->unready
-        && ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1)
-           != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     return ngx_http_hatch_send_json(r, ready->unready
                                        ? NGX_HTTP_SERVICE_UNAVAILABLE
                                        : NGX_HTTP_OK, &body);
@@ -310,6 +303,5 @@ ngx_http_hatch_ready_reason(ngx_http_hatch_ready_t *ready, const char *status,
     last = ngx_vslprintf(text, text + NGX_HTTP_HATCH_REASON, format, args);
     va_end(args);
 
-    last = (u_char *) ngx_escape_json(ready->reason, text, last - text);
-    *last = '\0';
+    *ngx_http_hatch_escape(ready->reason, text, last - text) = '\0';
 }

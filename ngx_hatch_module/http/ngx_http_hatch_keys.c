@@ -25,6 +25,9 @@ static ngx_http_hatch_key_t *ngx_http_hatch_keys_find(ngx_array_t *keys,
     u_char *key, size_t len);
 static ngx_http_hatch_key_t *ngx_http_hatch_keys_get(ngx_http_request_t *r,
     ngx_array_t *keys);
+static ngx_http_hatch_key_t *ngx_http_hatch_keys_header(ngx_array_t *keys,
+    ngx_table_elt_t *h);
+static void ngx_http_hatch_keys_dropped(void *data);
 static ngx_int_t ngx_http_hatch_keys_deny(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_keys_read(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *text);
@@ -39,8 +42,7 @@ static int ngx_libc_cdecl ngx_http_hatch_keys_compare(const void *one,
 ngx_int_t
 ngx_http_hatch_keys_handler(ngx_http_request_t *r)
 {
-    ngx_array_t               *keys;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_array_t  *keys;
 
     keys = ngx_http_hatch_loc_conf(r)->keys;
 
@@ -50,10 +52,8 @@ ngx_http_hatch_keys_handler(ngx_http_request_t *r)
 
     /* probes have no key, and these say nothing of any VM */
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (clcf->handler == ngx_http_hatch_healthz_handler
-        || clcf->handler == ngx_http_hatch_readyz_handler)
+    if (r->content_handler == ngx_http_hatch_healthz_handler
+        || r->content_handler == ngx_http_hatch_readyz_handler)
     {
         return NGX_DECLINED;
     }
@@ -79,14 +79,15 @@ ngx_http_hatch_keys_name(ngx_http_request_t *r)
 }
 
 
+/* The request's key of these: in a header field, or in one that was dropped. */
+
 static ngx_http_hatch_key_t *
 ngx_http_hatch_keys_get(ngx_http_request_t *r, ngx_array_t *keys)
 {
-    u_char                *p;
-    size_t                 len;
     ngx_uint_t             i;
     ngx_list_part_t       *part;
     ngx_table_elt_t       *h;
+    ngx_pool_cleanup_t    *cln;
     ngx_http_hatch_key_t  *key;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
@@ -94,40 +95,7 @@ ngx_http_hatch_keys_get(ngx_http_request_t *r, ngx_array_t *keys)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-
-            p = h[i].value.data;
-            len = h[i].value.len;
-
-            if (h[i].key.len == sizeof("authorization") - 1
-                && ngx_strncmp(h[i].lowcase_key, "authorization",
-                               sizeof("authorization") - 1)
-                   == 0)
-            {
-                if (len <= sizeof("Bearer ") - 1
-                    || ngx_strncasecmp(p, (u_char *) "Bearer ",
-                                       sizeof("Bearer ") - 1)
-                       != 0)
-                {
-                    continue;
-                }
-
-                p += sizeof("Bearer ") - 1;
-                len -= sizeof("Bearer ") - 1;
-
-                while (len && *p == ' ') {
-                    p++;
-                    len--;
-                }
-
-            } else if (h[i].key.len != sizeof("x-api-key") - 1
-                       || ngx_strncmp(h[i].lowcase_key, "x-api-key",
-                                      sizeof("x-api-key") - 1)
-                          != 0)
-            {
-                continue;
-            }
-
-            key = ngx_http_hatch_keys_find(keys, p, len);
+            key = ngx_http_hatch_keys_header(keys, &h[i]);
 
             if (key != NULL) {
                 return key;
@@ -135,7 +103,116 @@ ngx_http_hatch_keys_get(ngx_http_request_t *r, ngx_array_t *keys)
         }
     }
 
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler != ngx_http_hatch_keys_dropped) {
+            continue;
+        }
+
+        key = bsearch(cln->data, keys->elts, keys->nelts,
+                      sizeof(ngx_http_hatch_key_t),
+                      ngx_http_hatch_keys_compare);
+
+        if (key != NULL) {
+            return key;
+        }
+    }
+
     return NULL;
+}
+
+
+ngx_int_t
+ngx_http_hatch_keys_drop(ngx_http_request_t *r)
+{
+    ngx_uint_t             i;
+    ngx_array_t           *keys;
+    ngx_list_part_t       *part;
+    ngx_table_elt_t       *h;
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_hatch_key_t  *key;
+
+    keys = ngx_http_hatch_loc_conf(r)->keys;
+
+again:
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            key = ngx_http_hatch_keys_header(keys, &h[i]);
+
+            if (key == NULL) {
+                continue;
+            }
+
+            /* it holds for the client's request to its end, see above */
+
+            cln = ngx_pool_cleanup_add(r->pool, 0);
+            if (cln == NULL) {
+                return NGX_ERROR;
+            }
+
+            cln->handler = ngx_http_hatch_keys_dropped;
+            cln->data = key;
+
+            if (ngx_http_hatch_remove_header(r, part, i) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            goto again;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* Only marks an entry of the pool, whose data is a key. */
+
+static void
+ngx_http_hatch_keys_dropped(void *data)
+{
+    return;
+}
+
+
+/* The key that is in this header field, or NULL. */
+
+static ngx_http_hatch_key_t *
+ngx_http_hatch_keys_header(ngx_array_t *keys, ngx_table_elt_t *h)
+{
+    u_char  *p;
+    size_t   len;
+
+    p = h->value.data;
+    len = h->value.len;
+
+    if (h->key.len == sizeof("x-api-key") - 1
+        && ngx_strncmp(h->lowcase_key, "x-api-key", h->key.len) == 0)
+    {
+        return ngx_http_hatch_keys_find(keys, p, len);
+    }
+
+    if (h->key.len != sizeof("authorization") - 1
+        || ngx_strncmp(h->lowcase_key, "authorization", h->key.len) != 0
+        || len <= sizeof("Bearer ") - 1
+        || ngx_strncasecmp(p, (u_char *) "Bearer ", sizeof("Bearer ") - 1)
+           != 0)
+    {
+        return NULL;
+    }
+
+    p += sizeof("Bearer ") - 1;
+    len -= sizeof("Bearer ") - 1;
+
+    while (len && *p == ' ') {
+        p++;
+        len--;
+    }
+
+    return ngx_http_hatch_keys_find(keys, p, len);
 }
 
 

@@ -15,6 +15,13 @@ ngx_int_t ngx_http_hatch_keys_handler(ngx_http_request_t *r);
 /* The name of the key that the request carries, or NULL. */
 ngx_str_t *ngx_http_hatch_keys_name(ngx_http_request_t *r);
 
+/*
+ * The header fields with a key of the location's file are taken away; the
+ * request and its subrequests are still known by it.  The list of
+ * headers_in is changed.
+ */
+ngx_int_t ngx_http_hatch_keys_drop(ngx_http_request_t *r);
+
 /* Configuration time: the directive. */
 char *ngx_http_hatch_api_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 

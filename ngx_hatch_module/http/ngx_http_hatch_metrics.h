@@ -10,6 +10,7 @@
 
 
 #include "ngx_http_hatch_accept.h"
+#include "ngx_hatch_work.h"
 
 
 /*
@@ -23,7 +24,9 @@ typedef struct {
     ngx_hatch_zone_map_t        *map;       /* kept for all chunks; or NULL */
     ngx_chain_t                 *free;
     ngx_chain_t                 *busy;
+    ngx_hatch_work_t             work;      /* between two chunks */
     ngx_http_hatch_format_t      format;
+    u_char                      *last;      /* of the chunk; see below */
 
     /* where the next chunk begins */
     ngx_uint_t                   family;
@@ -35,9 +38,12 @@ typedef struct {
 } ngx_http_hatch_metrics_t;
 
 
-/* The size of a chunk; all that is not of a VM fits into one. */
-
+/*
+ * The size of a chunk, and of the first one: all that is not of a VM has to
+ * fit into it, which is 9 KiB with each number at its longest.
+ */
 #define NGX_HTTP_HATCH_METRICS_CHUNK  8192
+#define NGX_HTTP_HATCH_METRICS_FIRST  16384
 
 
 /*

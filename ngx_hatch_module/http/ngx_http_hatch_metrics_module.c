@@ -20,6 +20,39 @@ static ngx_int_t ngx_http_hatch_metrics_send(ngx_http_hatch_metrics_t *m);
 static ngx_int_t ngx_http_hatch_metrics_wait(ngx_http_hatch_metrics_t *m);
 
 
+/* A module of its own, for a slot of its own in r->ctx. */
+
+static ngx_http_module_t  ngx_http_hatch_metrics_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_hatch_metrics_module = {
+    NGX_MODULE_V1,
+    &ngx_http_hatch_metrics_module_ctx,    /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
 ngx_int_t
 ngx_http_hatch_metrics_handler(ngx_http_request_t *r)
 {
@@ -32,16 +65,15 @@ ngx_http_hatch_metrics_handler(ngx_http_request_t *r)
     }
 
     m = ngx_http_hatch_metrics_create(r);
-    if (m == NULL) {
+    if (m == NULL || ngx_http_hatch_vary(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_http_clear_content_length(r);
 
-    if (ngx_http_hatch_vary(r) != NGX_OK
-        || ngx_http_hatch_set_headers(r, NGX_HTTP_OK, m->format) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_hatch_set_headers(r, NGX_HTTP_OK, m->format);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     rc = ngx_http_send_header(r);
@@ -63,13 +95,7 @@ static ngx_http_hatch_metrics_t *
 ngx_http_hatch_metrics_create(ngx_http_request_t *r)
 {
     ngx_pool_cleanup_t        *cln;
-    ngx_http_hatch_ctx_t      *ctx;
     ngx_http_hatch_metrics_t  *m;
-
-    ctx = ngx_http_hatch_create_ctx(r);
-    if (ctx == NULL) {
-        return NULL;
-    }
 
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_hatch_metrics_t));
     if (cln == NULL) {
@@ -86,7 +112,7 @@ ngx_http_hatch_metrics_create(ngx_http_request_t *r)
     m->format = ngx_http_hatch_accept(r, NGX_HTTP_HATCH_TEXT);
     m->map = ngx_hatch_zone_ref(&m->conf->zone);
 
-    ctx->metrics = m;
+    ngx_http_set_ctx(r, m, ngx_http_hatch_metrics_module);
 
     return m;
 }
@@ -96,6 +122,8 @@ static void
 ngx_http_hatch_metrics_cleanup(void *data)
 {
     ngx_http_hatch_metrics_t *m = data;
+
+    ngx_hatch_work_end(&m->work);
 
     if (m->map != NULL) {
         ngx_hatch_zone_unref(m->map);
@@ -109,13 +137,13 @@ ngx_http_hatch_metrics_writer(ngx_http_request_t *r)
     ngx_int_t                  rc;
     ngx_event_t               *wev;
     ngx_connection_t          *c;
-    ngx_http_hatch_ctx_t      *ctx;
     ngx_http_hatch_metrics_t  *m;
 
     c = r->connection;
     wev = c->write;
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
-    m = ctx->metrics;
+    m = ngx_http_get_module_ctx(r, ngx_http_hatch_metrics_module);
+
+    ngx_hatch_work_end(&m->work);
 
     if (wev->timedout) {
         ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
@@ -168,19 +196,21 @@ ngx_http_hatch_metrics_send(ngx_http_hatch_metrics_t *m)
         b = out->buf;
 
         if (b->start == NULL) {
-            b->start = ngx_palloc(r->pool, NGX_HTTP_HATCH_METRICS_CHUNK);
+            b->start = ngx_palloc(r->pool, NGX_HTTP_HATCH_METRICS_FIRST);
             if (b->start == NULL) {
                 return NGX_ERROR;
             }
 
-            b->end = b->start + NGX_HTTP_HATCH_METRICS_CHUNK;
-            b->tag = (ngx_buf_tag_t) &ngx_http_hatch_module;
+            b->end = b->start + NGX_HTTP_HATCH_METRICS_FIRST;
+            b->tag = (ngx_buf_tag_t) &ngx_http_hatch_metrics_module;
             b->temporary = 1;
             b->flush = 1;
         }
 
         b->pos = b->start;
-        b->last = ngx_http_hatch_metrics_text(m, b->start, b->end);
+        b->last = ngx_http_hatch_metrics_text(m, b->start, m->begun
+                                     ? b->start + NGX_HTTP_HATCH_METRICS_CHUNK
+                                     : b->end);
         b->last_buf = m->done && r == r->main;
         b->last_in_chain = m->done;
 
@@ -198,7 +228,7 @@ ngx_http_hatch_metrics_send(ngx_http_hatch_metrics_t *m)
     rc = ngx_http_output_filter(r, out);
 
     ngx_chain_update_chains(r->pool, &m->free, &m->busy, &out,
-                            (ngx_buf_tag_t) &ngx_http_hatch_module);
+                            (ngx_buf_tag_t) &ngx_http_hatch_metrics_module);
 
     return rc;
 }
@@ -224,6 +254,7 @@ ngx_http_hatch_metrics_wait(ngx_http_hatch_metrics_t *m)
             ngx_del_timer(wev);
         }
 
+        ngx_hatch_work_begin(&m->work, "an answer of hatch_metrics");
         ngx_post_event(wev, &ngx_posted_next_events);
         return NGX_OK;
     }

@@ -45,6 +45,8 @@ ngx_http_hatch_metrics_text(ngx_http_hatch_metrics_t *m, u_char *p,
 
     eof = m->format == NGX_HTTP_HATCH_OPENMETRICS ? sizeof("# EOF\n") - 1 : 0;
 
+    m->last = last;
+
     if (!m->begun) {
         m->begun = 1;
         p = ngx_http_hatch_metrics_head(m, p);
@@ -70,8 +72,9 @@ ngx_http_hatch_metrics_head(ngx_http_hatch_metrics_t *m, u_char *p)
     p = ngx_http_hatch_metrics_family(m, p, "hatch_build_info", "gauge",
                                       "1; the versions of Hatch's module and "
                                       "of nginx.");
-    p = ngx_sprintf(p, "hatch_build_info{version=\"%s\",nginx=\"%s\"} 1\n",
-                    HATCH_VERSION, NGINX_VERSION);
+    p = ngx_slprintf(p, m->last,
+                     "hatch_build_info{version=\"%s\",nginx=\"%s\"} 1\n",
+                     HATCH_VERSION, NGINX_VERSION);
 
     p = ngx_http_hatch_metrics_gauge(m, p, "hatch_zone_up",
                                      "1: the agent's zone can be read.",
@@ -111,8 +114,8 @@ ngx_http_hatch_metrics_counts(ngx_http_hatch_metrics_t *m, u_char *p,
     used = 0;
 
     for (state = HATCH_STATE_NONE + 1; state < HATCH_STATE_MAX; state++) {
-        p = ngx_sprintf(p, "hatch_vms_by_state{state=\"%s\"} %uD\n",
-                        hatch_state_name(state), counts.by_state[state]);
+        p = ngx_slprintf(p, m->last, "hatch_vms_by_state{state=\"%s\"} %uD\n",
+                         hatch_state_name(state), counts.by_state[state]);
         used += counts.by_state[state];
     }
 
@@ -235,8 +238,8 @@ ngx_http_hatch_metrics_counters(ngx_http_hatch_metrics_t *m, u_char *p,
                                       "VMs woken because a request came.");
 
     for (i = HATCH_WAKE_KIND_NONE + 1; i < HATCH_WAKE_KINDS; i++) {
-        p = ngx_sprintf(p, "hatch_wakes_total{kind=\"%s\"} %uL\n",
-                        hatch_wake_kind_name(i), c.wakes[i]);
+        p = ngx_slprintf(p, m->last, "hatch_wakes_total{kind=\"%s\"} %uL\n",
+                         hatch_wake_kind_name(i), c.wakes[i]);
     }
 
     p = ngx_http_hatch_metrics_family(m, p, "hatch_wake_failures", "counter",
@@ -246,8 +249,9 @@ ngx_http_hatch_metrics_counters(ngx_http_hatch_metrics_t *m, u_char *p,
 
     for (i = HATCH_WAKE_NO_FAILURE + 1; i < HATCH_WAKE_FAILURES; i++) {
         if (i != HATCH_WAKE_GONE) {
-            p = ngx_sprintf(p, "hatch_wake_failures_total{reason=\"%s\"} "
-                            "%uL\n", reasons[i], c.wake_failures[i]);
+            p = ngx_slprintf(p, m->last,
+                             "hatch_wake_failures_total{reason=\"%s\"} %uL\n",
+                             reasons[i], c.wake_failures[i]);
         }
     }
 
@@ -265,9 +269,9 @@ ngx_http_hatch_metrics_counters(ngx_http_hatch_metrics_t *m, u_char *p,
     p = ngx_http_hatch_metrics_family(m, p, "hatch_sleeps", "counter",
                                       "VMs put to sleep because nobody used "
                                       "them: paused, then saved.");
-    p = ngx_sprintf(p, "hatch_sleeps_total{kind=\"pause\"} %uL\n"
-                    "hatch_sleeps_total{kind=\"save\"} %uL\n",
-                    c.pauses, c.saves);
+    p = ngx_slprintf(p, m->last, "hatch_sleeps_total{kind=\"pause\"} %uL\n"
+                     "hatch_sleeps_total{kind=\"save\"} %uL\n",
+                     c.pauses, c.saves);
 
     p = ngx_http_hatch_metrics_counter(m, p, "hatch_lost_saves",
                                        "Saved memory that could not be "
@@ -299,9 +303,10 @@ ngx_http_hatch_metrics_histogram(ngx_http_hatch_metrics_t *m, u_char *p,
 
     for (i = 0; i < HATCH_WAKE_N_BUCKETS; i++) {
         count += histogram->buckets[i];
-        p = ngx_sprintf(p, "hatch_wake_duration_seconds_bucket{kind=\"%s\","
-                        "le=\"%ui.%03ui", kind, bounds[i] / 1000,
-                        bounds[i] % 1000);
+        p = ngx_slprintf(p, m->last,
+                         "hatch_wake_duration_seconds_bucket{kind=\"%s\","
+                         "le=\"%ui.%03ui", kind, bounds[i] / 1000,
+                         bounds[i] % 1000);
 
         /* 1.000 is 1.0: in OpenMetrics, a float in its shortest form */
 
@@ -309,18 +314,19 @@ ngx_http_hatch_metrics_histogram(ngx_http_hatch_metrics_t *m, u_char *p,
             p--;
         }
 
-        p = ngx_sprintf(p, "\"} %uL\n", count);
+        p = ngx_slprintf(p, m->last, "\"} %uL\n", count);
     }
 
     count += histogram->buckets[i];
 
-    return ngx_sprintf(p, "hatch_wake_duration_seconds_bucket{kind=\"%s\","
-                       "le=\"+Inf\"} %uL\n"
-                       "hatch_wake_duration_seconds_sum{kind=\"%s\"} "
-                       "%uL.%03uL\n"
-                       "hatch_wake_duration_seconds_count{kind=\"%s\"} %uL\n",
-                       kind, count, kind, histogram->sum / 1000,
-                       histogram->sum % 1000, kind, count);
+    return ngx_slprintf(p, m->last,
+                        "hatch_wake_duration_seconds_bucket{kind=\"%s\","
+                        "le=\"+Inf\"} %uL\n"
+                        "hatch_wake_duration_seconds_sum{kind=\"%s\"} "
+                        "%uL.%03uL\n"
+                        "hatch_wake_duration_seconds_count{kind=\"%s\"} %uL\n",
+                        kind, count, kind, histogram->sum / 1000,
+                        histogram->sum % 1000, kind, count);
 }
 
 
@@ -330,7 +336,7 @@ ngx_http_hatch_metrics_gauge(ngx_http_hatch_metrics_t *m, u_char *p,
 {
     p = ngx_http_hatch_metrics_family(m, p, name, "gauge", help);
 
-    return ngx_sprintf(p, "%s %uL\n", name, value);
+    return ngx_slprintf(p, m->last, "%s %uL\n", name, value);
 }
 
 
@@ -342,7 +348,8 @@ ngx_http_hatch_metrics_seconds(ngx_http_hatch_metrics_t *m, u_char *p,
 {
     p = ngx_http_hatch_metrics_family(m, p, name, "gauge", help);
 
-    return ngx_sprintf(p, "%s %uL.%03uL\n", name, ms / 1000, ms % 1000);
+    return ngx_slprintf(p, m->last, "%s %uL.%03uL\n", name, ms / 1000,
+                        ms % 1000);
 }
 
 
@@ -352,7 +359,7 @@ ngx_http_hatch_metrics_counter(ngx_http_hatch_metrics_t *m, u_char *p,
 {
     p = ngx_http_hatch_metrics_family(m, p, name, "counter", help);
 
-    return ngx_sprintf(p, "%s_total %uL\n", name, value);
+    return ngx_slprintf(p, m->last, "%s_total %uL\n", name, value);
 }
 
 
@@ -367,6 +374,6 @@ ngx_http_hatch_metrics_family(ngx_http_hatch_metrics_t *m, u_char *p,
     suffix = m->format == NGX_HTTP_HATCH_TEXT && type[0] == 'c' ? "_total"
                                                                 : "";
 
-    return ngx_sprintf(p, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, suffix,
-                       help, name, suffix, type);
+    return ngx_slprintf(p, m->last, "# HELP %s%s %s\n# TYPE %s%s %s\n", name,
+                        suffix, help, name, suffix, type);
 }

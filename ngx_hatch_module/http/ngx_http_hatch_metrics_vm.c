@@ -7,6 +7,7 @@
 
 
 #include "ngx_http_hatch_metrics.h"
+#include "ngx_http_hatch_response.h"
 
 
 /* No line, and no HELP and TYPE before it, is longer. */
@@ -268,29 +269,24 @@ ngx_http_hatch_metrics_value(ngx_http_hatch_metrics_t *m,
 static u_char *
 ngx_http_hatch_metrics_label(u_char *p, const char *value)
 {
-    u_char    *s, *next;
-    size_t     len;
-    uint32_t   c;
+    u_char  *s;
+    size_t   n, len;
 
     s = (u_char *) value;
     len = ngx_strlen(s);
 
-    while (len) {
+    for ( /* void */ ; len; s += n, len -= n) {
 
-        if (*s >= 0x80) {
-            next = s;
-            c = ngx_utf8_decode(&next, len);
+        n = ngx_http_hatch_utf8(s, len);
 
-            if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) {
-                *p++ = '?';
-                next = s + 1;
+        if (n > 1) {
+            p = ngx_cpymem(p, s, n);
+            continue;
+        }
 
-            } else {
-                p = ngx_cpymem(p, s, next - s);
-            }
-
-            len -= next - s;
-            s = next;
+        if (n == 0 || *s < 0x20 || *s == 0x7f) {
+            *p++ = '?';
+            n = 1;
             continue;
         }
 
@@ -298,9 +294,7 @@ ngx_http_hatch_metrics_label(u_char *p, const char *value)
             *p++ = '\\';
         }
 
-        *p++ = *s < 0x20 || *s == 0x7f ? '?' : *s;
-        s++;
-        len--;
+        *p++ = *s;
     }
 
     return p;

@@ -7,13 +7,15 @@
 #include "ngx_http_hatch_module.h"
 #include "ngx_http_hatch_conf.h"
 #include "ngx_http_hatch_keys.h"
+#include "ngx_http_hatch_response.h"
 
 
 static ngx_int_t ngx_http_hatch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_postconfiguration(ngx_conf_t *cf);
-static ngx_int_t ngx_http_hatch_precontent_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_api_phase(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_route_phase(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_add_handler(ngx_conf_t *cf,
-    ngx_http_phases phase, ngx_http_handler_pt handler);
+    ngx_http_phases phase, ngx_http_handler_pt handler, ngx_uint_t last);
 static char *ngx_hatch_init_conf(ngx_cycle_t *cycle, void *conf);
 static ngx_int_t ngx_http_hatch_add_cleanup(ngx_cycle_t *cycle,
     ngx_pool_cleanup_pt handler, void *data);
@@ -120,7 +122,8 @@ static ngx_command_t  ngx_http_hatch_commands[] = {
     /*
      * hatch_api;
      *
-     * Answers the route endpoints, /routes, /routes/{id} and
+     * Not with hatch_route in one location; of nested ones the innermost
+     * counts.  Answers the route endpoints, /routes, /routes/{id} and
      * /vms/{id}/routes; all other paths go on to the location's content
      * handler (proxy_pass to the agent), or are 404 if it has none.  What is
      * not GET, HEAD or OPTIONS and has an Origin other than the request's own
@@ -134,11 +137,27 @@ static ngx_command_t  ngx_http_hatch_commands[] = {
       NULL },
 
     /*
-     * hatch_route BASE_DOMAIN;
+     * hatch_api_origins ORIGIN...|off;
+     *
+     * Default off.  Further origins ("https://api.example.com") whose pages
+     * may use hatch_api, and whose hosts may stand in Host.  That of a request
+     * without an API key has to be an IP address, localhost, a server_name or
+     * one of these, else it is 403.
+     */
+    { ngx_string("hatch_api_origins"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_hatch_api_origins,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    /*
+     * hatch_route BASE_DOMAIN|off;
      *
      * Finds the VM of the label in front of the base domain in Host.  Needs
-     * proxy_pass (or its like) to an upstream with "hatch".  Runs after the
-     * access phase.
+     * proxy_pass (or its like) to an upstream with "hatch".  From a block
+     * around it a location has it only if it passes requests on: static files
+     * stay what they are.  Runs after the access phase and after try_files.
      */
     { ngx_string("hatch_route"),
       NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -307,63 +326,76 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
 
     if ((hmcf->use & NGX_HTTP_HATCH_USE_KEYS)
         && ngx_http_hatch_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
-                                      ngx_http_hatch_keys_handler)
+                                      ngx_http_hatch_keys_handler, 0)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if ((hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API))
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_API)
         && ngx_http_hatch_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                      ngx_http_hatch_precontent_handler)
+                                      ngx_http_hatch_api_phase, 0)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (hmcf->use & (NGX_HTTP_HATCH_USE_ROUTE|NGX_HTTP_HATCH_USE_API
-                     |NGX_HTTP_HATCH_USE_KEYS))
+    if ((hmcf->use & NGX_HTTP_HATCH_USE_ROUTE)
+        && ngx_http_hatch_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_hatch_route_phase, 1)
+           != NGX_OK)
     {
-        ngx_http_hatch_filter_init();
+        return NGX_ERROR;
     }
+
+    ngx_http_hatch_foreign(cf, &hmcf->routed);
 
     return NGX_OK;
 }
 
 
-/* One for both: each request of the server calls it. */
+/* PRECONTENT, before all others: nothing is done for a web page of others. */
 
 static ngx_int_t
-ngx_http_hatch_precontent_handler(ngx_http_request_t *r)
+ngx_http_hatch_api_phase(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    ngx_http_hatch_loc_conf_t  *hlcf;
-
-    hlcf = ngx_http_hatch_loc_conf(r);
-
-    if (hlcf->api) {
-        rc = ngx_http_hatch_api_handler(r);
-        if (rc != NGX_DECLINED) {
-            return rc;
-        }
-    }
-
-    return hlcf->route ? ngx_http_hatch_route_handler(r) : NGX_DECLINED;
+    return ngx_http_hatch_loc_conf(r)->role == NGX_HTTP_HATCH_API
+           ? ngx_http_hatch_finalize(r, ngx_http_hatch_api_handler(r))
+           : NGX_DECLINED;
 }
 
 
+/* PRECONTENT, after all others: what try_files leads elsewhere wakes no VM. */
+
+static ngx_int_t
+ngx_http_hatch_route_phase(ngx_http_request_t *r)
+{
+    return ngx_http_hatch_loc_conf(r)->role == NGX_HTTP_HATCH_ROUTE
+           ? ngx_http_hatch_route_handler(r) : NGX_DECLINED;
+}
+
+
+/* nginx calls the handlers of a phase from the last one to the first. */
+
 static ngx_int_t
 ngx_http_hatch_add_handler(ngx_conf_t *cf, ngx_http_phases phase,
-    ngx_http_handler_pt handler)
+    ngx_http_handler_pt handler, ngx_uint_t last)
 {
+    ngx_array_t                *handlers;
     ngx_http_handler_pt        *h;
     ngx_http_core_main_conf_t  *cmcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    handlers = &cmcf->phases[phase].handlers;
 
-    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    h = ngx_array_push(handlers);
     if (h == NULL) {
         return NGX_ERROR;
+    }
+
+    if (last) {
+        h = handlers->elts;
+        ngx_memmove(h + 1, h, (handlers->nelts - 1) * sizeof(*h));
     }
 
     *h = handler;
@@ -430,7 +462,7 @@ ngx_http_hatch_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    if (ngx_http_hatch_add_cleanup(cycle, ngx_hatch_wake_cleanup, &hmcf->wake)
+    if (ngx_http_hatch_add_cleanup(cycle, ngx_hatch_agent_cleanup, &hmcf->agent)
         != NGX_OK
         || ngx_http_hatch_add_cleanup(cycle, ngx_hatch_busy_cleanup,
                                       &hmcf->busy)
@@ -474,7 +506,7 @@ ngx_http_hatch_init_process(ngx_cycle_t *cycle)
     }
 
     if (hmcf->use & NGX_HTTP_HATCH_USE_ROUTE) {
-        ngx_hatch_wake_init_process(&hmcf->wake);
+        ngx_hatch_agent_init_process(&hmcf->agent);
         ngx_hatch_store_index(&hmcf->store);
     }
 

@@ -7,10 +7,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ngx_hatch_agent.h"
 #include "ngx_hatch_busy.h"
 #include "ngx_hatch_pool.h"
 #include "ngx_hatch_store.h"
-#include "ngx_hatch_agent.h"
 #include "ngx_hatch_zone.h"
 
 
@@ -27,9 +27,10 @@
 typedef struct {
     ngx_hatch_zone_t         zone;
     ngx_hatch_store_t        store;
-    ngx_hatch_wake_t         wake;          /* hatch_agent */
+    ngx_hatch_agent_t        agent;         /* hatch_agent */
     ngx_hatch_busy_t         busy;
     ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
+    ngx_array_t              routed;        /* configuration: void **loc_conf */
 } ngx_http_hatch_main_conf_t;
 
 
@@ -40,16 +41,30 @@ typedef struct {
 } ngx_http_hatch_srv_conf_t;
 
 
+/* What a location is to the phase handler. */
+
+typedef enum {
+    NGX_HTTP_HATCH_NOTHING = 0,     /* none of its business */
+    NGX_HTTP_HATCH_API,             /* it answers the route endpoints */
+    NGX_HTTP_HATCH_ROUTE            /* it finds the VM */
+} ngx_http_hatch_role_e;
+
+
 typedef struct {
-    ngx_flag_t               api;           /* hatch_api */
-    ngx_str_t                base_domain;   /* hatch_route, lower case */
-    ngx_uint_t               route;         /* and it is for this location */
+    ngx_flag_t               api;           /* hatch_api, also inherited */
+    ngx_str_t                base_domain;   /* hatch_route; off: "" */
+    ngx_http_hatch_role_e    role;
     ngx_http_complex_value_t  *wake;        /* hatch_wake; NULL: on */
     ngx_msec_t               wake_timeout;
     ngx_uint_t               asleep_status; /* 503 or 200 */
     ngx_msec_t               max_age;       /* hatch_readyz */
     ngx_flag_t               summary;       /* hatch_metrics */
     ngx_array_t             *keys;          /* hatch_api_keys; NULL: off */
+    ngx_array_t             *origins;       /* hatch_api_origins; NULL: off */
+
+    /* what the directives of other modules say here */
+    unsigned                 ignore_abort:1;    /* proxy_ignore_client_abort */
+    unsigned                 sliced:1;          /* slice */
 } ngx_http_hatch_loc_conf_t;
 
 
@@ -72,19 +87,19 @@ typedef union {
 /* Of a request that had to wait for its VM. */
 
 typedef struct {
-    ngx_hatch_waiter_t       waiter;
+    ngx_hatch_waiter_t       waiter;        /* its state is that of the hold */
     ngx_msec_t               deadline;
     uint64_t                 since;         /* us */
     ngx_uint_t               kind;          /* hatch_wake_kind_t */
     ngx_uint_t               time;          /* us */
-    ngx_uint_t               retry_after;   /* s; 0: the usual */
+    ngx_uint_t               counted;       /* among the held requests */
 } ngx_http_hatch_hold_t;
 
 
 /*
- * What hatch_route found out about a request.  Kept small: with what nginx
- * itself needs for a proxied request, it has to fit into two blocks of
- * request_pool_size.
+ * What hatch_route found out about a request; nothing else is in the slot of
+ * ngx_http_hatch_module in r->ctx.  Kept small: with what nginx itself needs
+ * for a proxied request, it has to fit into two blocks of request_pool_size.
  */
 
 typedef struct {
@@ -102,19 +117,10 @@ typedef struct {
     ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
     ngx_http_hatch_hold_t   *hold;          /* NULL: it was not held */
 
-    void                    *metrics;       /* of "hatch_metrics" */
-
-    /* the shaped answer that takes the place of nginx's error page */
-    ngx_str_t                body;
-
     unsigned                 resolved:1;    /* route is filled in */
-    unsigned                 ready:1;       /* sockaddr is, too */
-    unsigned                 counted:1;     /* in the VM's requests */
-    unsigned                 entitled:1;    /* it may wake the VM */
-    unsigned                 ungated:1;     /* nobody to ask if it is ready */
-    unsigned                 answered:1;    /* hold has a result */
-    unsigned                 served:1;      /* the agent says it is ready */
-    unsigned                 let_go:1;      /* it was in the VM's herd */
+    unsigned                 ready:1;       /* address is, too */
+    unsigned                 counted:1;     /* among the VM's requests */
+    unsigned                 may_wake:1;    /* and keep the VM awake */
 } ngx_http_hatch_ctx_t;
 
 
@@ -135,21 +141,38 @@ extern ngx_module_t  ngx_http_hatch_module;
      ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6))
 
 
-/* Makes the request's context; survives internal redirects. */
-ngx_http_hatch_ctx_t *ngx_http_hatch_create_ctx(ngx_http_request_t *r);
+/* 1 for a content handler of ours. */
+ngx_uint_t ngx_http_hatch_own_handler(ngx_http_handler_pt handler);
 
-/* The request's context, or NULL if hatch_route did not run for it. */
+/*
+ * --- ngx_http_hatch_ctx.c ---
+ *
+ * The context of hatch_route for this request: its own, also after an
+ * internal redirect, or a new one in its first state.  NULL: no memory.
+ */
+ngx_http_hatch_ctx_t *ngx_http_hatch_route_ctx(ngx_http_request_t *r);
+
+/*
+ * To read: the request's own context, or for a clone that of its original;
+ * NULL if hatch_route did not run for it.  Any phase, also in a getter.
+ */
 ngx_http_hatch_ctx_t *ngx_http_hatch_get_ctx(ngx_http_request_t *r);
 
 /*
+ * --- ngx_http_hatch_hold.c ---
+ *
  * Holds the request until its VM can be used.  NGX_DECLINED: it need not
- * wait; otherwise what the handler returns.
+ * wait; NGX_AGAIN: it is held, and the phases run again later; otherwise what
+ * the handler returns.
  */
-ngx_int_t ngx_http_hatch_wake_hold(ngx_http_request_t *r,
+ngx_int_t ngx_http_hatch_hold(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm, hatch_state_t state);
 
-/* What came of it, once answered: NGX_DECLINED to look at the VM again. */
-ngx_int_t ngx_http_hatch_wake_result(ngx_http_request_t *r,
+/*
+ * What came of it, for a request that was held and goes on: NGX_DECLINED to
+ * look at the VM again.
+ */
+ngx_int_t ngx_http_hatch_hold_result(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
 
 /* May this request wake a VM, says "hatch_wake", which is there? */
@@ -157,11 +180,21 @@ ngx_int_t ngx_http_hatch_wake_allowed(ngx_http_request_t *r,
     ngx_uint_t *allowed);
 
 /*
- * Answers a routed request with JSON, unless there is an error_page for the
- * status.
+ * --- ngx_http_hatch_served.c ---
+ *
+ * Is it known that this guest accepts connections on this port?  And: it is.
+ */
+ngx_uint_t ngx_http_hatch_is_served(ngx_http_hatch_ctx_t *ctx);
+void ngx_http_hatch_set_served(ngx_http_hatch_ctx_t *ctx);
+
+/*
+ * --- ngx_http_hatch_route.c ---
+ *
+ * Answers a routed request with JSON; its status is returned instead if there
+ * is an error_page for it.  retry: Retry-After of a 503 or 504, s.
  */
 ngx_int_t ngx_http_hatch_route_refuse(ngx_http_request_t *r,
-    ngx_int_t status, const char *code, const char *text);
+    ngx_int_t status, const char *code, const char *text, ngx_uint_t retry);
 
 /* PRECONTENT phase, where there is a "hatch_api" or a "hatch_route". */
 ngx_int_t ngx_http_hatch_api_handler(ngx_http_request_t *r);
@@ -172,13 +205,27 @@ ngx_int_t ngx_http_hatch_healthz_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_readyz_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_hatch_metrics_handler(ngx_http_request_t *r);
 
+/*
+ * --- ngx_http_hatch_headers.c ---
+ *
+ * Header fields that end here.  Of the client's: the API key that opened the
+ * location, "h2c" of Upgrade.  NGX_OK, or what the handler returns.
+ */
+ngx_int_t ngx_http_hatch_drop_client_headers(ngx_http_request_t *r);
+
+/* One field less in headers_in. */
+ngx_int_t ngx_http_hatch_remove_header(ngx_http_request_t *r,
+    ngx_list_part_t *part, ngx_uint_t i);
+
+/* Of the guest's, where the client's protocol has no connection headers. */
+void ngx_http_hatch_drop_guest_headers(ngx_http_request_t *r);
+
 /* The directive "hatch" of an upstream block, and its configuration. */
 void *ngx_http_hatch_create_srv_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* Registration, from the module's pre- and postconfiguration. */
 ngx_int_t ngx_http_hatch_add_variables(ngx_conf_t *cf);
-void ngx_http_hatch_filter_init(void);
 
 
 #endif /* _NGX_HTTP_HATCH_MODULE_H_INCLUDED_ */

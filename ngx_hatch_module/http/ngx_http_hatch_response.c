@@ -7,6 +7,9 @@
 
 static ngx_int_t ngx_http_hatch_send_buf(ngx_http_request_t *r,
     ngx_uint_t status, ngx_http_hatch_format_t format, ngx_buf_t *b);
+static ngx_int_t ngx_http_hatch_discard_body(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_retry_after(ngx_http_request_t *r,
+    ngx_uint_t seconds);
 
 
 ngx_int_t
@@ -63,10 +66,13 @@ ngx_http_hatch_send_buf(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t    rc;
     ngx_chain_t  out;
 
-    r->headers_out.content_length_n = b->last - b->pos;
+    rc = ngx_http_hatch_set_headers(r, status, format);
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
-    if (ngx_http_hatch_set_headers(r, status, format) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (r->headers_out.status != NGX_HTTP_NO_CONTENT) {
+        r->headers_out.content_length_n = b->last - b->pos;
     }
 
     rc = ngx_http_send_header(r);
@@ -90,12 +96,107 @@ ngx_int_t
 ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format)
 {
-    r->headers_out.status = status;
-    ngx_http_hatch_set_type(r, format);
+    ngx_int_t  rc;
 
-    return ngx_http_hatch_add_header(r, "Cache-Control",
-                                     (u_char *) "no-store",
-                                     sizeof("no-store") - 1);
+    rc = ngx_http_hatch_discard_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    /* nginx would weigh conditions only now, after the change was made */
+
+    r->disable_not_modified = 1;
+
+    if ((status == NGX_HTTP_SERVICE_UNAVAILABLE
+         || status == NGX_HTTP_GATEWAY_TIME_OUT)
+        && ngx_http_hatch_retry_after(r, 1) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (r->method == NGX_HTTP_OPTIONS && status == NGX_HTTP_OK) {
+        r->headers_out.status = NGX_HTTP_NO_CONTENT;
+        r->header_only = 1;
+
+    } else {
+        r->headers_out.status = status;
+        ngx_http_hatch_set_type(r, format);
+    }
+
+    if (ngx_http_hatch_add_header(r, "Cache-Control", (u_char *) "no-store",
+                                  sizeof("no-store") - 1)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Nobody is told to send a body that nobody reads.  Whether it comes then
+ * cannot be known, so such a connection is not used again.
+ */
+
+static ngx_int_t
+ngx_http_hatch_discard_body(ngx_http_request_t *r)
+{
+    if (r->headers_in.expect != NULL && r == r->main && !r->expect_tested
+        && r->request_body == NULL)
+    {
+        r->expect_tested = 1;
+        r->keepalive = 0;
+    }
+
+    return ngx_http_discard_request_body(r);
+}
+
+
+/* Unless the caller has set it. */
+
+static ngx_int_t
+ngx_http_hatch_retry_after(ngx_http_request_t *r, ngx_uint_t seconds)
+{
+    u_char           *p;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].key.len == sizeof("Retry-After") - 1
+                && ngx_strncmp(h[i].key.data, "Retry-After", h[i].key.len)
+                   == 0)
+            {
+                return NGX_OK;
+            }
+        }
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_hatch_add_header(r, "Retry-After", p,
+                                     ngx_sprintf(p, "%ui", seconds) - p);
+}
+
+
+ngx_int_t
+ngx_http_hatch_finalize(ngx_http_request_t *r, ngx_int_t rc)
+{
+    if (rc == NGX_DECLINED || rc == NGX_DONE) {
+        return rc;
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
 }
 
 
@@ -103,7 +204,6 @@ ngx_int_t
 ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text, ngx_uint_t retry)
 {
-    u_char    *p;
     ngx_str_t  body;
 
     if (ngx_http_hatch_error_body(r->pool, &body, code, (u_char *) text,
@@ -113,18 +213,8 @@ ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
-        || status == NGX_HTTP_GATEWAY_TIME_OUT)
-    {
-        p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-
-        if (p == NULL
-            || ngx_http_hatch_add_header(r, "Retry-After", p,
-                                         ngx_sprintf(p, "%ui", retry) - p)
-               != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (retry != 1 && ngx_http_hatch_retry_after(r, retry) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     return ngx_http_hatch_send_json(r, status, &body);
@@ -168,15 +258,24 @@ ngx_http_hatch_send_not_allowed(ngx_http_request_t *r, const char *allow)
 ngx_int_t
 ngx_http_hatch_read_only(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
+    static const char  allow[] = "GET, HEAD, OPTIONS";
 
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) {
+        return NGX_DECLINED;
     }
 
-    return r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)
-           ? NGX_DECLINED : ngx_http_hatch_send_not_allowed(r, "GET, HEAD");
+    if (!(r->method & NGX_HTTP_OPTIONS)) {
+        return ngx_http_hatch_send_not_allowed(r, allow);
+    }
+
+    if (ngx_http_hatch_add_header(r, "Allow", (u_char *) allow,
+                                  sizeof(allow) - 1)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DECLINED;
 }
 
 
@@ -186,9 +285,8 @@ ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body, const char *code,
 {
     u_char  *p;
 
-    p = ngx_pnalloc(pool, sizeof("{\"error\":\"\",\"code\":\"\"}") + len
-                          + (size_t) ngx_escape_json(NULL, text, len)
-                          + ngx_strlen(code));
+    p = ngx_pnalloc(pool, sizeof("{\"error\":\"\",\"code\":\"\"}")
+                          + NGX_HTTP_HATCH_ESCAPED * len + ngx_strlen(code));
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -196,12 +294,70 @@ ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body, const char *code,
     body->data = p;
 
     p = ngx_cpymem(p, "{\"error\":\"", sizeof("{\"error\":\"") - 1);
-    p = (u_char *) ngx_escape_json(p, text, len);
+    p = ngx_http_hatch_escape(p, text, len);
     p = ngx_sprintf(p, "\",\"code\":\"%s\"}", code);
 
     body->len = p - body->data;
 
     return NGX_OK;
+}
+
+
+u_char *
+ngx_http_hatch_escape(u_char *p, u_char *text, size_t len)
+{
+    size_t  n;
+
+    while (len) {
+        n = ngx_http_hatch_utf8(text, len);
+
+        if (n != 0) {
+            p = (u_char *) ngx_escape_json(p, text, n);
+
+        } else {
+            p = ngx_cpymem(p, "\xef\xbf\xbd", 3);
+            n = 1;
+        }
+
+        text += n;
+        len -= n;
+    }
+
+    return p;
+}
+
+
+size_t
+ngx_http_hatch_utf8(u_char *p, size_t len)
+{
+    size_t  i, n;
+
+    if (p[0] < 0x80) {
+        return 1;
+    }
+
+    n = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3
+        : p[0] < 0xf5 ? 4 : 0;
+
+    if (n == 0 || n > len) {
+        return 0;
+    }
+
+    for (i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+
+    /* longer than it need be, half of a pair of surrogates, too large */
+
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)
+        || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+    {
+        return 0;
+    }
+
+    return n;
 }
 
 

@@ -10,28 +10,37 @@
 
 
 /*
- * Sends body as application/json with Cache-Control: no-store and returns
- * what a content handler returns.  The request's body must have been read or
- * discarded.
+ * All answers of the module go through ngx_http_hatch_send(), or begin with
+ * ngx_http_hatch_set_headers(): it drops what is left of the request's body
+ * (and lets nobody send it who waits for "100 Continue"), keeps conditional
+ * headers from changing the answer, and sets the type and Cache-Control:
+ * no-store.  A 503 and a 504 get Retry-After: 1 unless the caller has another.
+ * OPTIONS gets 204 where GET has 200.
+ *
+ * They return what a content handler returns.  Other handlers give that to
+ * ngx_http_hatch_finalize().
  */
-ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_str_t *body);
-
-/* The same in one of the formats of figures. */
 ngx_int_t ngx_http_hatch_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format, ngx_str_t *body);
+
+/* The same as application/json. */
+ngx_int_t ngx_http_hatch_send_json(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *body);
 
 /* The same with a text that may change before the client has read it. */
 ngx_int_t ngx_http_hatch_send_copy(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format, ngx_str_t *body);
 
-/* What all answers have: the status, the type, and Cache-Control. */
+/*
+ * The beginning of an answer whose body comes later: NGX_OK, or what the
+ * handler returns.
+ */
 ngx_int_t ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_hatch_format_t format);
 
 /*
- * Sends {"error":text,"code":code}; the text is escaped here.  A 503 and a
- * 504 get Retry-After with that many seconds.
+ * Sends {"error":text,"code":code}; the text is made UTF-8 and escaped here.
+ * A 503 and a 504 get Retry-After with that many seconds.
  */
 ngx_int_t ngx_http_hatch_send_error(ngx_http_request_t *r, ngx_uint_t status,
     const char *code, const char *text, ngx_uint_t retry);
@@ -45,10 +54,31 @@ ngx_int_t ngx_http_hatch_send_not_allowed(ngx_http_request_t *r,
     const char *allow);
 
 /*
- * Drops the request's body and refuses all but GET and HEAD.  NGX_DECLINED:
- * go on; all else is for the handler to return.
+ * For handlers of a phase, of a body and of events: ends the request with rc,
+ * unless that says that the answer comes later.  NGX_DECLINED stays, all else
+ * becomes NGX_DONE.
+ */
+ngx_int_t ngx_http_hatch_finalize(ngx_http_request_t *r, ngx_int_t rc);
+
+/*
+ * Refuses all but GET, HEAD and OPTIONS.  NGX_DECLINED: go on; all else is
+ * for the handler to return.
  */
 ngx_int_t ngx_http_hatch_read_only(ngx_http_request_t *r);
+
+/*
+ * Text as what stands between the quotes of a JSON string: what is no UTF-8
+ * becomes U+FFFD.  At most NGX_HTTP_HATCH_ESCAPED times as long.
+ */
+#define NGX_HTTP_HATCH_ESCAPED  6
+
+u_char *ngx_http_hatch_escape(u_char *p, u_char *text, size_t len);
+
+/*
+ * The length of the UTF-8 character at p, 0 if it is none (RFC 3629); len is
+ * not 0.  nginx's own ngx_utf8_decode() is not strict.
+ */
+size_t ngx_http_hatch_utf8(u_char *p, size_t len);
 
 /* Makes the body of send_error(). */
 ngx_int_t ngx_http_hatch_error_body(ngx_pool_t *pool, ngx_str_t *body,

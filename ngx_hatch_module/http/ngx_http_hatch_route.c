@@ -35,9 +35,6 @@ static ngx_int_t ngx_http_hatch_route_asleep(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, hatch_state_t state);
 static ngx_uint_t ngx_http_hatch_route_error_page(ngx_http_request_t *r,
     ngx_int_t status);
-static ngx_uint_t ngx_http_hatch_is_clone(ngx_http_request_t *r,
-    ngx_http_request_t *of);
-static void ngx_http_hatch_ctx_cleanup(void *data);
 
 
 ngx_int_t
@@ -47,19 +44,17 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
     ngx_str_t              label;
     ngx_http_hatch_ctx_t  *ctx;
 
-    /* it was held, and goes on */
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
-
+    ctx = ngx_http_hatch_route_ctx(r);
     if (ctx == NULL) {
-        ctx = ngx_http_hatch_create_ctx(r);
-        if (ctx == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ctx->answered) {
-        rc = ngx_http_hatch_wake_result(r, ctx);
+    ctx->ready = 0;
+
+    /* it was held, and goes on */
+
+    if (ctx->hold != NULL) {
+        rc = ngx_http_hatch_hold_result(r, ctx);
         if (rc != NGX_DECLINED) {
             return rc;
         }
@@ -71,6 +66,11 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
 
     rc = ngx_http_hatch_route_lookup(r, ctx, &label);
     if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rc = ngx_http_hatch_drop_client_headers(r);
+    if (rc != NGX_OK) {
         return rc;
     }
 
@@ -122,7 +122,7 @@ static ngx_int_t
 ngx_http_hatch_route_unknown(ngx_http_request_t *r, const char *code)
 {
     return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND, code,
-                                       "no VM has this host name");
+                                       "no VM has this host name", 1);
 }
 
 
@@ -159,10 +159,14 @@ ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                            "store_unavailable",
-                                           "the routes cannot be read");
+                                           "the routes cannot be read", 1);
     }
 
     ctx->resolved = 1;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "hatch route: \"%V\" is %s:%ui", label, ctx->route.vm,
+                   (ngx_uint_t) ctx->route.target_port);
 
     return NGX_DECLINED;
 }
@@ -190,7 +194,8 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     if (zone == NULL) {
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                            "zone_unavailable",
-                                           "the state of the VM is not known");
+                                           "the state of the VM is not known",
+                                           1);
     }
 
     allowed = 1;
@@ -208,7 +213,7 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
         if (rc == HATCH_ERR_NOT_FOUND) {
             return ngx_http_hatch_route_refuse(r, NGX_HTTP_NOT_FOUND,
                                                "vm_not_found",
-                                               "the VM no longer exists");
+                                               "the VM no longer exists", 1);
         }
 
         if (rc != 0) {
@@ -222,10 +227,10 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
         if (allowed && (ctx->route.auto_wake
                         || state == HATCH_STATE_RUNNING))
         {
-            ctx->entitled = 1;
+            ctx->may_wake = 1;
         }
 
-        if (ctx->entitled || state == HATCH_STATE_RUNNING) {
+        if (ctx->may_wake || state == HATCH_STATE_RUNNING) {
             ngx_hatch_busy_begin(&hmcf->busy, &ctx->busy, &vm, !allowed);
 
             state = hatch_zone_state(zone, vm.slot);
@@ -245,17 +250,17 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                                  vm.slot, vm.generation);
         }
 
-        if (!ctx->entitled) {
+        if (!ctx->may_wake) {
             return state == HATCH_STATE_RUNNING
                    ? NGX_DECLINED : ngx_http_hatch_route_asleep(r, ctx, state);
         }
 
-        return ngx_http_hatch_wake_hold(r, ctx, &vm, state);
+        return ngx_http_hatch_hold(r, ctx, &vm, state);
     }
 
     return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                        "zone_unavailable",
-                                       "the state of the VM is not known");
+                                       "the state of the VM is not known", 1);
 }
 
 
@@ -265,7 +270,6 @@ static ngx_int_t
 ngx_http_hatch_route_asleep(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     hatch_state_t state)
 {
-    ngx_int_t                   rc;
     ngx_str_t                   body;
     ngx_uint_t                  status;
     const char                 *name;
@@ -297,19 +301,8 @@ ngx_http_hatch_route_asleep(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
                               name, name))
                - body.data;
 
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc == NGX_OK && status == NGX_HTTP_SERVICE_UNAVAILABLE) {
-        rc = ngx_http_hatch_add_header(r, "Retry-After", (u_char *) "1", 1);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_hatch_send_json(r, status, &body);
-    }
-
-    ngx_http_finalize_request(r, rc);
-
-    return NGX_DONE;
+    return ngx_http_hatch_finalize(r, ngx_http_hatch_send_json(r, status,
+                                                               &body));
 }
 
 
@@ -390,7 +383,8 @@ ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     default:
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_BAD_GATEWAY,
                                            "vm_no_address",
-                                           "the VM has no network address");
+                                           "the VM has no network address",
+                                           1);
     }
 
     ctx->ready = 1;
@@ -442,33 +436,24 @@ ngx_http_hatch_route_ntop(u_char *p, u_char *address, ngx_uint_t port)
 
 ngx_int_t
 ngx_http_hatch_route_refuse(ngx_http_request_t *r, ngx_int_t status,
-    const char *code, const char *text)
+    const char *code, const char *text, ngx_uint_t retry)
 {
-    ngx_int_t              rc;
     ngx_http_hatch_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
 
-    if (ctx) {
-        ngx_hatch_busy_end(&ngx_http_hatch_main_conf(r)->busy, &ctx->busy);
-    }
+    ngx_hatch_busy_end(&ngx_http_hatch_main_conf(r)->busy, &ctx->busy);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "hatch route: %i %s", status, code);
 
     if (ngx_http_hatch_route_error_page(r, status)) {
         return status;
     }
 
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_hatch_send_error(r, status, code, text,
-                                       ctx && ctx->hold
-                                       && ctx->hold->retry_after
-                                       ? ctx->hold->retry_after : 1);
-    }
-
-    ngx_http_finalize_request(r, rc);
-
-    return NGX_DONE;
+    return ngx_http_hatch_finalize(r, ngx_http_hatch_send_error(r, status,
+                                                                code, text,
+                                                                retry));
 }
 
 
@@ -481,7 +466,9 @@ ngx_http_hatch_route_error_page(ngx_http_request_t *r, ngx_int_t status)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (clcf->error_pages == NULL
+    /* as nginx's ngx_http_special_response_handler() decides it */
+
+    if (clcf->error_pages == NULL || r->uri_changes == 0
         || (r->error_page && !clcf->recursive_error_pages))
     {
         return 0;
@@ -496,100 +483,4 @@ ngx_http_hatch_route_error_page(ngx_http_request_t *r, ngx_int_t status)
     }
 
     return 0;
-}
-
-
-ngx_http_hatch_ctx_t *
-ngx_http_hatch_create_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t    *cln;
-    ngx_http_hatch_ctx_t  *ctx;
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_hatch_ctx_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    ctx = cln->data;
-    ngx_memzero(&ctx->peer_name, sizeof(ngx_http_hatch_ctx_t)
-                                 - offsetof(ngx_http_hatch_ctx_t, peer_name));
-    ctx->request = r;
-
-    /* also marks the entry as ours, see below */
-    cln->handler = ngx_http_hatch_ctx_cleanup;
-
-    ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
-
-    return ctx;
-}
-
-
-/* The request ends, however it does. */
-
-static void
-ngx_http_hatch_ctx_cleanup(void *data)
-{
-    ngx_http_hatch_ctx_t *ctx = data;
-
-    ngx_http_hatch_main_conf_t  *hmcf;
-
-    hmcf = ngx_http_hatch_main_conf(ctx->request);
-
-    if (ctx->hold != NULL) {
-        ngx_hatch_wake_forget(&ctx->hold->waiter);
-    }
-
-    ngx_hatch_busy_end(&hmcf->busy, &ctx->busy);
-}
-
-
-/*
- * nginx clones a request in its middle, for the next slice or to update its
- * cache in the background: the clone begins behind the phase in which
- * hatch_route runs, and is for the same VM.
- */
-
-static ngx_uint_t
-ngx_http_hatch_is_clone(ngx_http_request_t *r, ngx_http_request_t *of)
-{
-    return r->parent == of
-           && r->loc_conf == of->loc_conf
-           && r->uri.data == of->uri.data
-           && r->content_handler == of->content_handler;
-}
-
-
-/*
- * An internal redirect (error_page) clears the contexts of a request, but not
- * its pool: so the log still knows which VM a request was for.
- */
-
-ngx_http_hatch_ctx_t *
-ngx_http_hatch_get_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t    *cln;
-    ngx_http_hatch_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_module);
-
-    if (ctx != NULL || (!r->internal && !r->filter_finalize)) {
-        return ctx;
-    }
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-        if (cln->handler != ngx_http_hatch_ctx_cleanup) {
-            continue;
-        }
-
-        ctx = cln->data;
-
-        /* the pool is that of all subrequests, too */
-
-        if (ctx->request == r || ngx_http_hatch_is_clone(r, ctx->request)) {
-            ngx_http_set_ctx(r, ctx, ngx_http_hatch_module);
-            return ctx;
-        }
-    }
-
-    return NULL;
 }

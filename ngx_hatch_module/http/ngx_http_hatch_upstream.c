@@ -297,7 +297,7 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
                        &ctx->busy);
 
     if (ctx->hold != NULL) {
-        ngx_hatch_wake_forget(&ctx->hold->waiter);
+        ngx_hatch_waiter_leave(&ctx->hold->waiter);
     }
 
     /* nginx counts a stale kept connection as a try of its own */

@@ -18,6 +18,7 @@ start_nginx(http => <<"EOF") or die nginx_log();
     server {
         listen 127.0.0.1:8443 ssl http2;
         listen 127.0.0.1:8081 http2;
+        server_name api.example;
         ssl_certificate $dir/cert;
         ssl_certificate_key $dir/key;
         location / {
@@ -27,6 +28,7 @@ start_nginx(http => <<"EOF") or die nginx_log();
     }
     server {
         listen 127.0.0.1:8082;
+        server_name a-b_c.example;
         location / { hatch_api; }
     }
     log_format copy "\$uri \$status";
