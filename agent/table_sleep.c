@@ -140,6 +140,26 @@ table_rebooted(const char *id)
 }
 
 
+uint64_t
+table_incarnation(const char *id)
+{
+    entry_t   *e;
+    uint64_t   incarnation = 0;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL && !e->slotless && table_state(e) != HATCH_STATE_NONE) {
+        incarnation = e->incarnation;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return incarnation;
+}
+
+
 int
 table_is_booting(const char *id)
 {

@@ -34,6 +34,12 @@ void table_started(const char *id, int domain_id, int booted);
 /* The guest rebooted. */
 void table_rebooted(const char *id);
 
+/*
+ * Which guest it is: the incarnation in the zone (hatch_zone.h).  0: there is
+ * none, the VM is not published.
+ */
+uint64_t table_incarnation(const char *id);
+
 /* May the guest still be booting?  Then a refused connection says nothing. */
 int table_is_booting(const char *id);
 

@@ -58,6 +58,8 @@ typedef struct ask_s {
     hatch_wake_kind_t  kind;
     uint64_t           duration;
     probe_t            probe;
+    uint64_t           incarnation; /* of the guest that is probed; 0: not
+                                     * known */
     uint64_t           due;         /* when to look again, 0: not */
     unsigned           probing:1;   /* probe is in use */
     unsigned           told:1;      /* WAIT was sent */
@@ -192,13 +194,15 @@ ask_wait(ask_t *ask)
 }
 
 
+/* `incarnation` of the guest that has answered, or 0. */
 static void
-ask_ready(ask_t *ask)
+ask_ready(ask_t *ask, uint64_t incarnation)
 {
     hatch_wake_message_t  message = {
         .type = HATCH_WAKE_READY,
         .kind = (uint16_t) ask->kind,
-        .duration = (uint32_t) ask->duration
+        .duration = (uint32_t) ask->duration,
+        .incarnation = incarnation
     };
 
     ask->answered = 1;
@@ -235,14 +239,20 @@ ask_count_failure(const ask_t *ask, hatch_wake_failure_t failure)
 static void
 ask_probe_result(ask_t *ask, probe_result_t result)
 {
+    uint64_t  incarnation;
+
     if (result == PROBE_READY) {
+        /* if the guest is another one by now, nobody knows which answered */
+        incarnation = table_incarnation(ask->id);
+        incarnation = incarnation == ask->incarnation ? incarnation : 0;
+
         table_answered(ask->id);
 
         if (ask->kind != HATCH_WAKE_KIND_NONE) {
             table_count_answer(ask->id, wake_now());
         }
 
-        ask_ready(ask);
+        ask_ready(ask, incarnation);
 
     } else if (result == PROBE_REFUSED && !table_is_booting(ask->id)) {
         ask_count_failure(ask, HATCH_WAKE_REFUSED);
@@ -255,16 +265,26 @@ ask_probe_result(ask_t *ask, probe_result_t result)
 static void
 ask_probe(ask_t *ask, const vm_t *vm, uint64_t now)
 {
+    /* before connect(): a later guest may answer, but never an earlier one */
+    uint64_t  incarnation = table_incarnation(ask->id);
+
     ask->vm = NULL;
 
     if (vm->guest_ip.s_addr == 0) {
-        ask_ready(ask);             /* nginx says what is wrong with it */
+        ask_ready(ask, 0);          /* nginx says what is wrong with it */
         return;
+    }
+
+    /* what the guest before was sent, it may have answered */
+    if (ask->probing && ask->incarnation != incarnation) {
+        probe_close(&ask->probe);
+        ask->probing = 0;
     }
 
     if (!ask->probing) {
         probe_init(&ask->probe, vm->guest_ip, ask->port);
         ask->probing = 1;
+        ask->incarnation = incarnation;
     }
 
     ask_probe_result(ask, probe_send(&ask->probe, wake.epoll, ask, now));

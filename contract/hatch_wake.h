@@ -8,6 +8,9 @@
  *                                 <-- WAIT  request=7    it is being woken
  *                                 <-- READY request=7    kind, duration
  *
+ * READY is of one run of the guest, which may have ended by the time it is
+ * read: `incarnation` says of which one.
+ *
  * Each ASK gets exactly one READY or FAILED, and before it a WAIT unless the
  * answer comes at once.  `request` is a number that the worker chooses and
  * that is unique among those it waits for.  Nothing cancels a wake; a worker
@@ -71,7 +74,10 @@ typedef struct {
     uint16_t  failure;          /* hatch_wake_failure_t, in FAILED */
     uint32_t  reserved;         /* 0 */
     char      vm[HATCH_ID_SIZE];    /* ASK, NUL-terminated */
-    uint64_t  reserved2;        /* 0 */
+    uint64_t  incarnation;      /* READY: of the guest that accepted the
+                                 * connection (hatch_zone.h); never of a later
+                                 * one; 0: not known, and always from agents
+                                 * of before */
 } hatch_wake_message_t;
 
 _Static_assert(sizeof(hatch_wake_message_t) == 64, "wake message size");
