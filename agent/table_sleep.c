@@ -391,7 +391,7 @@ table_is_idle(const char *id, uint64_t now)
      */
     if (e != NULL && !e->slotless && e->wanted == 0
         && e->vm.idle_timeout != VM_NEVER
-        && activity_last(e->slot, e->generation, &last, &pass) == 0)
+        && table_last_request(e, &last, &pass) == 0)
     {
         last = table_max(last, e->used);
         idle = now >= last + (uint64_t) e->vm.idle_timeout

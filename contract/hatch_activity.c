@@ -3,6 +3,8 @@
 #include "hatch_activity.h"
 
 #include <stddef.h>
+#include <string.h>
+#include <unistd.h>
 
 
 #define HATCH_ACTIVITY_TOTALS_OFFSET  1024
@@ -65,28 +67,76 @@ hatch_activity_layout(hatch_activity_t *activity)
 }
 
 
+/*
+ * Word by word, since workers write it meanwhile.  A file that is cut short
+ * meanwhile reads as zeroes (hatch_guard.h), which are no stamps.
+ */
+static void
+hatch_activity_copy(void *to, const void *from, size_t size)
+{
+    size_t           i;
+    uint64_t        *target = to;
+    const uint64_t  *source = from;
+
+    for (i = 0; i < size / sizeof(uint64_t); i++) {
+        target[i] = __atomic_load_n(&source[i], __ATOMIC_RELAXED);
+    }
+}
+
+
+/* What the file before this one had. */
+static void
+hatch_activity_inherit(hatch_file_t *file, const void *data)
+{
+    uint32_t                 slots;
+    hatch_activity_t         activity;
+    const hatch_activity_t  *before = data;
+
+    activity.file = *file;
+    hatch_activity_layout(&activity);
+
+    slots = file->slots < before->file.slots ? file->slots
+                                             : before->file.slots;
+
+    hatch_activity_copy(activity.totals, before->totals,
+                        HATCH_ACTIVITY_TOTALS
+                        * sizeof(hatch_activity_total_t));
+    hatch_activity_copy(activity.slots, before->slots,
+                        (size_t) slots * sizeof(hatch_activity_slot_t));
+}
+
+
 int
 hatch_activity_own(hatch_activity_t *activity, const char *path,
     uint32_t slots, uid_t uid, gid_t gid, hatch_err_t *err)
 {
-    int          rc;
-    hatch_err_t  why;
+    int               rc;
+    hatch_err_t       why;
+    hatch_activity_t  before;
 
     rc = hatch_file_open(&activity->file, &hatch_activity_kind, path, 1, 0,
                          &why);
 
     /* no permission, or a file of somebody's, is a mistake to report */
-    if (rc != 0
-        && hatch_file_may_replace(&hatch_activity_kind, path, &why, err) != 0)
-    {
-        return (int) err->code;
-    }
+    if (rc != 0) {
+        rc = hatch_file_may_replace(&hatch_activity_kind, path, &why, err);
 
-    if (rc != 0 || activity->file.slots != slots) {
-        hatch_file_close(&activity->file);
+        if (rc != 0) {
+            return rc;
+        }
 
         rc = hatch_file_create(&activity->file, &hatch_activity_kind, path,
                                slots, 0640, uid, gid, err);
+
+    } else if (activity->file.slots != slots) {
+        before.file = activity->file;
+        hatch_activity_layout(&before);
+        memset(&activity->file, 0, sizeof(activity->file));
+
+        rc = hatch_file_create_filled(&activity->file, &hatch_activity_kind,
+                                      path, slots, 0640, uid, gid,
+                                      hatch_activity_inherit, &before, err);
+        hatch_file_close(&before.file);
     }
 
     if (rc == 0) {
@@ -94,6 +144,38 @@ hatch_activity_own(hatch_activity_t *activity, const char *path,
     }
 
     return rc;
+}
+
+
+int
+hatch_activity_replaced(const hatch_activity_t *activity, const char *path)
+{
+    return activity->file.base == NULL
+           || hatch_file_replaced(&activity->file, path);
+}
+
+
+int
+hatch_activity_reattach(hatch_activity_t *activity, const char *path,
+    hatch_err_t *err)
+{
+    int               rc;
+    hatch_activity_t  now;
+
+    rc = hatch_file_open(&now.file, &hatch_activity_kind, path, 1, 0, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    /* the lock is the master's */
+    (void) close(now.file.fd);
+    now.file.fd = -1;
+
+    hatch_activity_layout(&now);
+    hatch_activity_detach(activity);
+    *activity = now;
+
+    return 0;
 }
 
 

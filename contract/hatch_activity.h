@@ -14,6 +14,15 @@
  * last request and counts idle time from the VM's last change of state, which
  * was just now.
  *
+ * Another number of slots takes another file.  It begins with a copy of what
+ * the one before had: the totals, and the slots that both have.  Workers that
+ * were started before go on with the file that they have mapped until they
+ * move (hatch_activity_reattach()).  What they write there after the copy was
+ * made is lost: a few counts; and stamps, so a worker that has moved stamps
+ * again for all requests that it has in flight.  Until it has, the agent does
+ * not see them; then it sees stamps that are younger than the VM's sleep, and
+ * wakes it.
+ *
  * Two stamps.  `last_request` is use: idle time counts from it.  `last_pass` is
  * a request that may not keep the VM awake (a monitor's, "hatch_wake off"); it
  * only says that one is under way, so that the VM does not fall asleep under
@@ -84,10 +93,28 @@ typedef struct {
 
 /*
  * The nginx master: opens the file at path, or puts a new one there if it is
- * absent, unusable or has another number of slots.
+ * absent, unusable or has another number of slots; in that case with a copy of
+ * what the file had.
  */
 int hatch_activity_own(hatch_activity_t *activity, const char *path,
     uint32_t slots, uid_t uid, gid_t gid, hatch_err_t *err);
+
+/*
+ * 1 if path now names another file than the mapped one, or none; 1 also of one
+ * that is not mapped.  One system call.
+ */
+int hatch_activity_replaced(const hatch_activity_t *activity,
+    const char *path);
+
+/*
+ * A worker, which need not be privileged: maps the file that is at path now,
+ * with any number of slots, for writing, in place of the one that it has, if
+ * any.  Never creates one.  On errors (every hatch_err_code_t of
+ * hatch_file_open()) everything stays as it was.  The caller then stamps again
+ * for all requests that it has in flight, see above.
+ */
+int hatch_activity_reattach(hatch_activity_t *activity, const char *path,
+    hatch_err_t *err);
 
 /* A reader: the agent, hatch-zone. */
 int hatch_activity_attach(hatch_activity_t *activity, const char *path,

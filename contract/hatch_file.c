@@ -235,6 +235,17 @@ hatch_file_create(hatch_file_t *file, const hatch_file_kind_t *kind,
     const char *path, uint32_t slots, mode_t mode, uid_t uid, gid_t gid,
     hatch_err_t *err)
 {
+    return hatch_file_create_filled(file, kind, path, slots, mode, uid, gid,
+                                    NULL, NULL, err);
+}
+
+
+int
+hatch_file_create_filled(hatch_file_t *file, const hatch_file_kind_t *kind,
+    const char *path, uint32_t slots, mode_t mode, uid_t uid, gid_t gid,
+    void (*fill)(hatch_file_t *file, const void *data), const void *data,
+    hatch_err_t *err)
+{
     int   fd, rc, n;
     char  temp[PATH_MAX];
 
@@ -260,6 +271,10 @@ hatch_file_create(hatch_file_t *file, const hatch_file_kind_t *kind,
         (void) unlink(temp);
         (void) close(fd);
         return rc;
+    }
+
+    if (fill != NULL) {
+        fill(file, data);
     }
 
     /* the lock goes with the file: nobody else can take it in between */

@@ -74,6 +74,15 @@ int hatch_file_create(hatch_file_t *file, const hatch_file_kind_t *kind,
     hatch_err_t *err);
 
 /*
+ * The same with a beginning: fill(file, data) writes to the mapped file before
+ * it has its name.
+ */
+int hatch_file_create_filled(hatch_file_t *file, const hatch_file_kind_t *kind,
+    const char *path, uint32_t slots, mode_t mode, uid_t uid, gid_t gid,
+    void (*fill)(hatch_file_t *file, const void *data), const void *data,
+    hatch_err_t *err);
+
+/*
  * Why a file could not be opened for writing (the code and text of
  * hatch_file_open()) decides whether its owner may put a new one in its place:
  * 0 if there is none, if it is empty, or if it is ours by its magic, of any
