@@ -21,7 +21,7 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_index route_store route_store_index \
-              route_store_list route_store_write
+              route_store_list route_store_write uri
 AGENT       = activity api api_image api_snapshot api_template api_vm \
               api_vm_action api_vm_parse config config_check disk fault files \
               host host_kvm http idle image image_file listen log main \
