@@ -118,9 +118,9 @@ hatch_uri_split(char *target, char **path, const char **query,
     }
 
     if (hatch_uri_decode(p, p, strlen(p)) != 0) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "in the path a \"%%\" must "
-                             "be followed by two hexadecimal digits, not both "
-                             "0");
+        return hatch_err_set(err, HATCH_ERR_INVALID, "in the path a \"%%\" "
+                             "must be followed by two hexadecimal digits, not "
+                             "both 0");
     }
 
     if (*p == '/' && hatch_uri_normalize(p) != 0) {
