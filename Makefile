@@ -289,10 +289,10 @@ test-asan: | deps-test
 
 FUZZ_SECONDS ?= 30
 
-## fuzz          libFuzzer on JSON bodies and zone files, FUZZ_SECONDS each
+## fuzz          libFuzzer on JSON, paths and zone files, FUZZ_SECONDS each
 fuzz: | deps-test
 	@mkdir -p build-fuzz
-	@for f in json zone; do \
+	@for f in json uri zone; do \
 	    clang $(CPPFLAGS_) -O1 -g -fsanitize=fuzzer,address,undefined \
 	        -U_FORTIFY_SOURCE -o build-fuzz/$$f t/fuzz/$$f.c \
 	        $(CONTRACT:%=contract/hatch_%.c) $(LIB:%=lib/hatch_%.c) \
