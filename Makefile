@@ -21,7 +21,7 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_index route_store route_store_index \
-              route_store_list route_store_write
+              route_store_list route_store_write uri
 AGENT       = activity api api_image api_snapshot api_template api_vm \
               api_vm_action api_vm_parse config config_check disk fault files \
               host host_kvm http idle image image_file listen log main \
@@ -289,10 +289,10 @@ test-asan: | deps-test
 
 FUZZ_SECONDS ?= 30
 
-## fuzz          libFuzzer on JSON bodies and zone files, FUZZ_SECONDS each
+## fuzz          libFuzzer on JSON, paths and zone files, FUZZ_SECONDS each
 fuzz: | deps-test
 	@mkdir -p build-fuzz
-	@for f in json zone; do \
+	@for f in json uri zone; do \
 	    clang $(CPPFLAGS_) -O1 -g -fsanitize=fuzzer,address,undefined \
 	        -U_FORTIFY_SOURCE -o build-fuzz/$$f t/fuzz/$$f.c \
 	        $(CONTRACT:%=contract/hatch_%.c) $(LIB:%=lib/hatch_%.c) \

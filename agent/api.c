@@ -5,6 +5,7 @@
 #include "work.h"
 
 #include "hatch_json.h"
+#include "hatch_uri.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,7 @@ api_fail(api_response_t *response, const hatch_err_t *err,
 
 /*
  * Does the path fit the endpoint's?  Copies the segment that {id} stands for;
- * an empty or overlong one fits and becomes "".
+ * of an overlong one, which is nobody's, the beginning.
  */
 static int
 api_match(const char *pattern, const char *path, char *id, size_t size)
@@ -85,7 +86,12 @@ api_match(const char *pattern, const char *path, char *id, size_t size)
         }
 
         len = strcspn(path, "/");
-        (void) snprintf(id, size, "%.*s", len < size ? (int) len : 0, path);
+
+        if (len == 0) {
+            return 0;
+        }
+
+        (void) snprintf(id, size, "%.*s", (int) len, path);
         path += len;
         pattern = strchr(pattern, '}') + 1;
     }
@@ -140,32 +146,6 @@ api_time(uint64_t ms)
                     (unsigned) (ms % 1000));
 
     return json_object_new_string(text);
-}
-
-
-int
-api_check_query(const api_request_t *request, const char *const *names,
-    hatch_err_t *err)
-{
-    size_t  i;
-
-    json_object_object_foreach(request->query, name, value) {
-        for (i = 0; names[i] != NULL && strcmp(names[i], name) != 0; i++) {
-            /* void */
-        }
-
-        if (names[i] == NULL) {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "unknown query "
-                                 "argument \"%.40s\"", name);
-        }
-
-        if (value == NULL) {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "query argument "
-                                 "\"%s\" has no value or two", name);
-        }
-    }
-
-    return 0;
 }
 
 
@@ -245,40 +225,6 @@ api_knows_vms(const api_endpoint_t *endpoint, api_response_t *response)
 }
 
 
-static void
-api_run(const config_t *config, const api_endpoint_t *endpoint,
-    const char *id, json_object *query, const char *text, size_t len,
-    api_response_t *response)
-{
-    api_job_t  *job = calloc(1, sizeof(*job));
-
-    if (job == NULL) {
-        json_object_put(query);
-        api_error(response, 500, "internal_error", "out of memory");
-        return;
-    }
-
-    job->endpoint = endpoint;
-    job->request.config = config;
-    job->request.query = query;
-    (void) snprintf(job->request.id, sizeof(job->request.id), "%s", id);
-
-    if (strchr(endpoint->path, '{') != NULL && id[0] == '\0') {
-        api_error(response, 400, "invalid_path", "the path has an empty id");
-        api_job_release(job);
-
-    } else if (!api_knows_vms(endpoint, response)
-               || api_parse(endpoint, text, len, &job->request.body, response)
-                  != 0)
-    {
-        api_job_release(job);
-
-    } else {
-        api_job(job, response);
-    }
-}
-
-
 /* The endpoint of method and path, or NULL; then allow has the others. */
 static const api_endpoint_t *
 api_find(const char *method, const char *path, char id[API_ID_SIZE],
@@ -315,30 +261,87 @@ api_find(const char *method, const char *path, char id[API_ID_SIZE],
 }
 
 
-void
-api_handle(const config_t *config, const char *method, const char *path,
-    json_object *query, const char *text, size_t len,
-    api_response_t *response)
+int
+api_head(api_head_t *head, const char *method, char *target,
+    unsigned long long length, int tagged, api_response_t *response)
 {
-    char                   id[API_ID_SIZE], allow[sizeof(response->allow)];
-    const api_endpoint_t  *endpoint;
+    char        *path, allow[sizeof(response->allow)] = "";
+    const char  *query;
+    hatch_err_t  err;
 
-    allow[0] = '\0';
-    endpoint = api_find(strcmp(method, "HEAD") == 0 ? "GET" : method, path,
-                        id, allow, sizeof(allow));
+    if (hatch_uri_split(target, &path, &query, &err) != 0) {
+        api_error(response, 400, "invalid_path", err.text);
+        return -1;
+    }
 
-    if (endpoint != NULL) {
-        api_run(config, endpoint, id, query, text, len, response);
+    head->endpoint = api_find(strcmp(method, "HEAD") == 0 ? "GET" : method,
+                              path, head->id, allow, sizeof(allow));
+
+    if (head->endpoint == NULL) {
+        memcpy(response->allow, allow, sizeof(allow));
+
+        if (allow[0] != '\0') {
+            api_error(response, 405, "method_not_allowed",
+                      "method not allowed");
+        } else {
+            api_error(response, 404, "not_found", "no such endpoint");
+        }
+
+        return -1;
+    }
+
+    if (hatch_uri_query(query, strlen(query), head->endpoint->arguments,
+                        &head->query, &err)
+        != 0)
+    {
+        if (err.code == HATCH_ERR_INVALID) {
+            api_error(response, 400, "invalid_argument", err.text);
+        } else {
+            api_fail(response, &err, "not_found");
+        }
+
+        return -1;
+    }
+
+    if (length > API_BODY_MAX) {
+        api_error(response, 413, "payload_too_large", API_TOO_LARGE);
+        return -1;
+    }
+
+    if (tagged) {
+        api_error(response, 412, "precondition_failed", "\"If-Match\" must be "
+                  "\"*\": nothing here has an entity tag");
+        return -1;
+    }
+
+    return 0;
+}
+
+
+void
+api_handle(const config_t *config, api_head_t *head, const char *text,
+    size_t len, api_response_t *response)
+{
+    api_job_t  *job = calloc(1, sizeof(*job));
+
+    if (job == NULL) {
+        api_error(response, 500, "internal_error", "out of memory");
         return;
     }
 
-    json_object_put(query);
-    memcpy(response->allow, allow, sizeof(allow));
+    job->endpoint = head->endpoint;
+    job->request.config = config;
+    job->request.query = head->query;
+    memcpy(job->request.id, head->id, sizeof(job->request.id));
+    head->query = NULL;
 
-    if (allow[0] != '\0') {
-        api_error(response, 405, "method_not_allowed", "method not allowed");
-
-    } else {
-        api_error(response, 404, "not_found", "no such endpoint");
+    if (!api_knows_vms(job->endpoint, response)
+        || api_parse(job->endpoint, text, len, &job->request.body, response)
+           != 0)
+    {
+        api_job_release(job);
+        return;
     }
+
+    api_job(job, response);
 }

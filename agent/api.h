@@ -16,6 +16,9 @@
 #define API_BODY_MAX  (1024 * 1024)
 #define API_ID_SIZE   128
 
+/* The text of a 413. */
+#define API_TOO_LARGE  "the body is larger than 1048576 bytes"
+
 
 typedef struct {
     const config_t  *config;
@@ -59,6 +62,7 @@ typedef struct {
     api_where_t     where;
     api_body_t      body;
     api_handler_t   handler;
+    const char *const  *arguments;  /* of its query, ended by NULL; or NULL */
 } api_endpoint_t;
 
 
@@ -69,14 +73,29 @@ extern const api_endpoint_t  api_image_endpoints[];
 extern const api_endpoint_t  api_template_endpoints[];
 
 
+/* What a request's first line and headers ask for. */
+typedef struct {
+    const api_endpoint_t  *endpoint;
+    char                   id[API_ID_SIZE];     /* see api_request_t */
+    json_object           *query;               /* owned by it */
+} api_head_t;
+
+
 /*
- * Finds the endpoint of a request and runs it; text is its body, query the
- * arguments after "?", which it takes over.  Always fills response.  Any
- * thread.
+ * Reads the head of a request: its method, its target (lib/hatch_uri.h, which
+ * changes it), the length of its body (0: not known) and whether it has an
+ * If-Match that names a tag, which nothing here has.  Returns 0; or -1 with
+ * response filled, then nothing may be done of what the request wants.
  */
-void api_handle(const config_t *config, const char *method, const char *path,
-    json_object *query, const char *text, size_t len,
-    api_response_t *response);
+int api_head(api_head_t *head, const char *method, char *target,
+    unsigned long long length, int tagged, api_response_t *response);
+
+/*
+ * Does what the head asks for; text is the request's body.  Takes head->query
+ * over.  Always fills response.  Any thread.
+ */
+void api_handle(const config_t *config, api_head_t *head, const char *text,
+    size_t len, api_response_t *response);
 
 /* Fills response with an error. */
 void api_error(api_response_t *response, unsigned status, const char *code,
@@ -94,12 +113,5 @@ void api_deleted(api_response_t *response);
 
 /* ISO 8601, UTC, with milliseconds: a new value. */
 json_object *api_time(uint64_t ms);
-
-/*
- * Is each argument of the query one of these names (ended by NULL)?  0, or
- * HATCH_ERR_INVALID naming the one that is not.
- */
-int api_check_query(const api_request_t *request, const char *const *names,
-    hatch_err_t *err);
 
 #endif /* HATCH_AGENT_API_H_INCLUDED */

@@ -121,10 +121,11 @@ image_handle_delete(const api_request_t *request, api_response_t *response)
 
 
 const api_endpoint_t  api_image_endpoints[] = {
-    { "GET", "/images", API_DIRECT, API_BODY_NONE, image_handle_list },
-    { "POST", "/images", API_WORK, API_BODY_REQUIRED, image_handle_add },
-    { "GET", "/images/{id}", API_DIRECT, API_BODY_NONE, image_handle_get },
+    { "GET", "/images", API_DIRECT, API_BODY_NONE, image_handle_list, NULL },
+    { "POST", "/images", API_WORK, API_BODY_REQUIRED, image_handle_add, NULL },
+    { "GET", "/images/{id}", API_DIRECT, API_BODY_NONE,
+      image_handle_get, NULL },
     { "DELETE", "/images/{id}", API_WORK, API_BODY_NONE,
-      image_handle_delete },
-    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
+      image_handle_delete, NULL },
+    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL, NULL }
 };

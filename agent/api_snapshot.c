@@ -173,14 +173,14 @@ snapshot_handle_delete(const api_request_t *request,
 
 const api_endpoint_t  api_snapshot_endpoints[] = {
     { "POST", "/vms/{id}/snapshot", API_WORK, API_BODY_OPTIONAL,
-      snapshot_handle_take },
+      snapshot_handle_take, NULL },
     { "POST", "/vms/{id}/restore", API_WORK, API_BODY_OPTIONAL,
-      snapshot_handle_restore },
+      snapshot_handle_restore, NULL },
     { "GET", "/vms/{id}/snapshots", API_DIRECT, API_BODY_NONE,
-      snapshot_handle_list },
+      snapshot_handle_list, NULL },
     { "GET", "/snapshots/{id}", API_DIRECT, API_BODY_NONE,
-      snapshot_handle_get },
+      snapshot_handle_get, NULL },
     { "DELETE", "/snapshots/{id}", API_WORK, API_BODY_NONE,
-      snapshot_handle_delete },
-    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
+      snapshot_handle_delete, NULL },
+    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL, NULL }
 };

@@ -180,14 +180,15 @@ template_handle_delete(const api_request_t *request,
 
 
 const api_endpoint_t  api_template_endpoints[] = {
-    { "GET", "/templates", API_DIRECT, API_BODY_NONE, template_handle_list },
+    { "GET", "/templates", API_DIRECT, API_BODY_NONE,
+      template_handle_list, NULL },
     { "POST", "/templates", API_WORK, API_BODY_REQUIRED,
-      template_handle_add },
+      template_handle_add, NULL },
     { "GET", "/templates/{id}", API_DIRECT, API_BODY_NONE,
-      template_handle_get },
+      template_handle_get, NULL },
     { "PATCH", "/templates/{id}", API_WORK, API_BODY_REQUIRED,
-      template_handle_patch },
+      template_handle_patch, NULL },
     { "DELETE", "/templates/{id}", API_WORK, API_BODY_NONE,
-      template_handle_delete },
-    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
+      template_handle_delete, NULL },
+    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL, NULL }
 };

@@ -89,6 +89,11 @@ vm_handle_create(const api_request_t *request, api_response_t *response)
 
 /* --- the list --- */
 
+static const char *const  vm_arguments[] = {
+    "state", "name", "limit", "after", NULL
+};
+
+
 /* What a list is asked for. */
 typedef struct {
     unsigned     states;            /* bits of hatch_state_t, 0: all */
@@ -145,7 +150,9 @@ vm_query_after(const char *text, vm_query_t *query, hatch_err_t *err)
             errno = 0;
             query->created = strtoull(text + n + 1, &end, 10);
 
-            if (errno == 0 && end != text + n + 1 && *end == '\0') {
+            if (errno == 0 && text[n + 1] >= '0' && text[n + 1] <= '9'
+                && *end == '\0')
+            {
                 return 0;
             }
 
@@ -163,10 +170,12 @@ vm_query_after(const char *text, vm_query_t *query, hatch_err_t *err)
 static int
 vm_query_limit(const char *text, size_t *limit, hatch_err_t *err)
 {
-    char  *end;
-    long   n = strtol(text, &end, 10);
+    long  n = strtol(text, NULL, 10);
 
-    if (end == text || *end != '\0' || n < 1 || n > VM_LIMIT_MAX) {
+    /* digits only: strtol() takes blanks and a sign */
+    if (text[strspn(text, "0123456789")] != '\0'
+        || n < 1 || n > VM_LIMIT_MAX)
+    {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"limit\" must be 1 to "
                              "%d, not \"%.40s\"", VM_LIMIT_MAX, text);
     }
@@ -180,20 +189,15 @@ vm_query_limit(const char *text, size_t *limit, hatch_err_t *err)
 static int
 vm_query(const api_request_t *request, vm_query_t *query, hatch_err_t *err)
 {
-    int          rc;
+    int          rc = 0;
     const char  *text;
-
-    static const char *const  names[] = {
-        "state", "name", "limit", "after", NULL
-    };
 
     memset(query, 0, sizeof(*query));
 
-    rc = api_check_query(request, names, err);
     query->name = hatch_json_string(request->query, "name", NULL);
 
     text = hatch_json_string(request->query, "state", NULL);
-    if (rc == 0 && text != NULL) {
+    if (text != NULL) {
         rc = vm_query_states(text, &query->states, err);
     }
 
@@ -335,10 +339,11 @@ vm_handle_delete(const api_request_t *request, api_response_t *response)
 
 
 const api_endpoint_t  api_vm_endpoints[] = {
-    { "GET", "/vms", API_DIRECT, API_BODY_NONE, vm_handle_list },
-    { "POST", "/vms", API_WORK, API_BODY_REQUIRED, vm_handle_create },
-    { "GET", "/vms/{id}", API_DIRECT, API_BODY_NONE, vm_handle_get },
-    { "PATCH", "/vms/{id}", API_WORK, API_BODY_REQUIRED, vm_handle_patch },
-    { "DELETE", "/vms/{id}", API_WORK, API_BODY_NONE, vm_handle_delete },
-    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
+    { "GET", "/vms", API_DIRECT, API_BODY_NONE, vm_handle_list, vm_arguments },
+    { "POST", "/vms", API_WORK, API_BODY_REQUIRED, vm_handle_create, NULL },
+    { "GET", "/vms/{id}", API_DIRECT, API_BODY_NONE, vm_handle_get, NULL },
+    { "PATCH", "/vms/{id}", API_WORK, API_BODY_REQUIRED,
+      vm_handle_patch, NULL },
+    { "DELETE", "/vms/{id}", API_WORK, API_BODY_NONE, vm_handle_delete, NULL },
+    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL, NULL }
 };

@@ -105,14 +105,14 @@ vm_handle_metrics(const api_request_t *request, api_response_t *response)
 
 const api_endpoint_t  api_vm_action_endpoints[] = {
     { "POST", "/vms/{id}/start", API_WORK, API_BODY_OPTIONAL,
-      vm_handle_start },
+      vm_handle_start, NULL },
     { "POST", "/vms/{id}/stop", API_WORK, API_BODY_OPTIONAL,
-      vm_handle_stop },
+      vm_handle_stop, NULL },
     { "POST", "/vms/{id}/pause", API_WORK, API_BODY_OPTIONAL,
-      vm_handle_pause },
+      vm_handle_pause, NULL },
     { "POST", "/vms/{id}/resume", API_WORK, API_BODY_OPTIONAL,
-      vm_handle_resume },
+      vm_handle_resume, NULL },
     { "GET", "/vms/{id}/metrics", API_WORK, API_BODY_NONE,
-      vm_handle_metrics },
-    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL }
+      vm_handle_metrics, NULL },
+    { NULL, NULL, API_DIRECT, API_BODY_NONE, NULL, NULL }
 };

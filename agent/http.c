@@ -18,12 +18,18 @@
 #define HTTP_STACK        (512 * 1024)
 
 
-/* A request while its body comes in. */
+/* A request, from its first line to its answer. */
 typedef struct {
-    char    *text;
-    size_t   len;
-    int      too_large;
-} http_body_t;
+    char            *target;        /* as it came; api_head() changes it */
+    api_head_t       head;
+    api_response_t   refusal;       /* to the head: the body is read, or not,
+                                       and thrown away */
+    char            *text;          /* the body */
+    size_t           len;
+    unsigned         begun:1;       /* the head was read */
+    unsigned         refused:1;
+    unsigned         too_large:1;
+} http_request_t;
 
 
 static struct {
@@ -80,79 +86,75 @@ http_send(struct MHD_Connection *connection, api_response_t *response)
 
 
 static void
-http_collect(http_body_t *body, const char *data, size_t size)
+http_collect(http_request_t *request, const char *data, size_t size)
 {
     char  *text;
 
-    if (body->too_large || size > API_BODY_MAX - body->len) {
-        body->too_large = 1;
+    if (request->refused || request->too_large) {
         return;
     }
 
-    text = realloc(body->text, body->len + size);
+    text = size <= API_BODY_MAX - request->len
+           ? realloc(request->text, request->len + size) : NULL;
 
     if (text == NULL) {
-        body->too_large = 1;
+        request->too_large = 1;
         return;
     }
 
-    memcpy(text + body->len, data, size);
-    body->text = text;
-    body->len += size;
+    memcpy(text + request->len, data, size);
+    request->text = text;
+    request->len += size;
 }
 
 
-/* One argument of the query; one that comes twice loses its value. */
+/* Looks for an If-Match that names a tag. */
 static enum MHD_Result
-http_argument(void *cls, enum MHD_ValueKind kind, const char *name,
+http_header(void *cls, enum MHD_ValueKind kind, const char *name,
     const char *value)
 {
-    json_object  *query = cls;
+    int  *tagged = cls;
 
     (void) kind;
 
-    (void) json_object_object_add(query, name,
-                 value != NULL && !json_object_object_get_ex(query, name, NULL)
-                 ? json_object_new_string(value) : NULL);
+    if (strcasecmp(name, "If-Match") == 0
+        && (value == NULL || strcmp(value, "*") != 0))
+    {
+        *tagged = 1;
+    }
 
     return MHD_YES;
 }
 
 
-static enum MHD_Result
-http_handle(void *cls, struct MHD_Connection *connection, const char *url,
-    const char *method, const char *version, const char *data, size_t *size,
-    void **state)
+static const char *
+http_header_value(struct MHD_Connection *connection, const char *name)
 {
-    http_body_t     *body = *state;
-    json_object     *query;
-    api_response_t   response;
+    const char  *value;
 
-    (void) cls;
-    (void) version;
+    value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 
-    if (body == NULL) {
-        /* the headers are there, the body is not */
-        *state = calloc(1, sizeof(*body));
-        return *state != NULL ? MHD_YES : MHD_NO;
-    }
+    return value != NULL ? value : "";
+}
 
-    if (*size != 0) {
-        http_collect(body, data, *size);
-        *size = 0;
-        return MHD_YES;
-    }
+
+static enum MHD_Result
+http_answer(http_request_t *request, struct MHD_Connection *connection,
+    const char *url, const char *method)
+{
+    api_response_t  response;
 
     memset(&response, 0, sizeof(response));
 
-    if (body->too_large) {
-        api_error(&response, 413, "payload_too_large",
-                  "the body is larger than 1048576 bytes");
+    if (request->refused) {
+        response = request->refusal;
+        request->refusal.body = NULL;
+
+    } else if (request->too_large) {
+        api_error(&response, 413, "payload_too_large", API_TOO_LARGE);
+
     } else {
-        query = json_object_new_object();
-        (void) MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND,
-                                         http_argument, query);
-        api_handle(http.config, method, url, query, body->text, body->len,
+        api_handle(http.config, &request->head, request->text, request->len,
                    &response);
     }
 
@@ -167,19 +169,106 @@ http_handle(void *cls, struct MHD_Connection *connection, const char *url,
 }
 
 
+/*
+ * The headers are there, the body is not.  Who is refused for the head alone
+ * and waits for a word before it sends a body (Expect) gets the answer now,
+ * and the connection ends.  All others send their body, and could not read
+ * the answer if it was not taken from them.
+ */
+static enum MHD_Result
+http_begin(http_request_t *request, struct MHD_Connection *connection,
+    const char *url, const char *method)
+{
+    int          tagged = 0;
+    const char  *length, *expect;
+
+    request->begun = 1;
+
+    (void) MHD_get_connection_values(connection, MHD_HEADER_KIND, http_header,
+                                     &tagged);
+    length = http_header_value(connection, "Content-Length");
+    expect = http_header_value(connection, "Expect");
+
+    request->refused = api_head(&request->head, method, request->target,
+                                strtoull(length, NULL, 10), tagged,
+                                &request->refusal)
+                       != 0;
+
+    return request->refused && strcasecmp(expect, "100-continue") == 0
+           ? http_answer(request, connection, url, method) : MHD_YES;
+}
+
+
+static enum MHD_Result
+http_handle(void *cls, struct MHD_Connection *connection, const char *url,
+    const char *method, const char *version, const char *data, size_t *size,
+    void **state)
+{
+    http_request_t  *request = *state;
+
+    (void) cls;
+    (void) version;
+
+    if (request == NULL) {
+        return MHD_NO;                  /* out of memory */
+    }
+
+    if (!request->begun) {
+        return http_begin(request, connection, url, method);
+    }
+
+    if (*size != 0) {
+        http_collect(request, data, *size);
+        *size = 0;
+        return MHD_YES;
+    }
+
+    return http_answer(request, connection, url, method);
+}
+
+
+/*
+ * The first line is there.  The library decodes what it hands over later in
+ * its own way (a "+" is a blank to it, an escape that is none is no error, a
+ * NUL ends the path), so we keep the target as it came.
+ */
+static void *
+http_target(void *cls, const char *target, struct MHD_Connection *connection)
+{
+    http_request_t  *request = calloc(1, sizeof(*request));
+
+    (void) cls;
+    (void) connection;
+
+    if (request != NULL) {
+        request->target = strdup(target);
+
+        if (request->target == NULL) {
+            free(request);
+            return NULL;
+        }
+    }
+
+    return request;
+}
+
+
 static void
 http_completed(void *cls, struct MHD_Connection *connection, void **state,
     enum MHD_RequestTerminationCode code)
 {
-    http_body_t  *body = *state;
+    http_request_t  *request = *state;
 
     (void) cls;
     (void) connection;
     (void) code;
 
-    if (body != NULL) {
-        free(body->text);
-        free(body);
+    if (request != NULL) {
+        json_object_put(request->head.query);
+        json_object_put(request->refusal.body);
+        free(request->target);
+        free(request->text);
+        free(request);
         *state = NULL;
     }
 }
@@ -224,6 +313,7 @@ http_start(const config_t *config, hatch_err_t *err)
                       MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS,
                       MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT,
                       MHD_OPTION_THREAD_STACK_SIZE, (size_t) HTTP_STACK,
+                      MHD_OPTION_URI_LOG_CALLBACK, http_target, NULL,
                       MHD_OPTION_NOTIFY_COMPLETED, http_completed, NULL,
                       MHD_OPTION_END);
 

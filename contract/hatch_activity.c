@@ -89,10 +89,9 @@ static void
 hatch_activity_inherit(hatch_file_t *file, const void *data)
 {
     uint32_t                 slots;
-    hatch_activity_t         activity;
+    hatch_activity_t         activity = { .file = *file };
     const hatch_activity_t  *before = data;
 
-    activity.file = *file;
     hatch_activity_layout(&activity);
 
     slots = file->slots < before->file.slots ? file->slots
@@ -112,7 +111,7 @@ hatch_activity_own(hatch_activity_t *activity, const char *path,
 {
     int               rc;
     hatch_err_t       why;
-    hatch_activity_t  before;
+    hatch_activity_t  before = { .slots = NULL };
 
     rc = hatch_file_open(&activity->file, &hatch_activity_kind, path, 1, 0,
                          &why);

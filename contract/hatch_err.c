@@ -7,6 +7,87 @@
 #include <string.h>
 
 
+/*
+ * The length of the UTF-8 character that begins here, 1 to 4 (RFC 3629; none
+ * overlong, no surrogates); 0: the byte begins none; -n: there are only the
+ * first n bytes of one.
+ */
+static int
+hatch_err_character(const unsigned char *s)
+{
+    int            i, n;
+    unsigned char  low = 0x80, high = 0xbf;
+
+    if (s[0] < 0x80) {
+        return 1;
+    }
+
+    if (s[0] < 0xc2 || s[0] > 0xf4) {
+        return 0;
+    }
+
+    n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+    switch (s[0]) {
+
+    case 0xe0:
+        low = 0xa0;
+        break;
+
+    case 0xed:
+        high = 0x9f;
+        break;
+
+    case 0xf0:
+        low = 0x90;
+        break;
+
+    case 0xf4:
+        high = 0x8f;
+        break;
+    }
+
+    for (i = 1; i < n; i++) {
+        if (s[i] < low || s[i] > high) {
+            return -i;
+        }
+
+        low = 0x80;
+        high = 0xbf;
+    }
+
+    return n;
+}
+
+
+void
+hatch_err_utf8(char *text)
+{
+    int          n;
+    char        *to = text;
+    const char  *from = text;
+
+    while (*from != '\0') {
+        n = hatch_err_character((const unsigned char *) from);
+
+        if (n == 0) {
+            *to++ = '?';
+            from++;
+
+        } else if (n < 0) {
+            from += -n;
+
+        } else {
+            memmove(to, from, (size_t) n);
+            to += n;
+            from += n;
+        }
+    }
+
+    *to = '\0';
+}
+
+
 int
 hatch_err_set(hatch_err_t *err, hatch_err_code_t code, const char *format, ...)
 {
@@ -18,6 +99,8 @@ hatch_err_set(hatch_err_t *err, hatch_err_code_t code, const char *format, ...)
         va_start(args, format);
         (void) vsnprintf(err->text, sizeof(err->text), format, args);
         va_end(args);
+
+        hatch_err_utf8(err->text);
     }
 
     return code;
@@ -64,6 +147,8 @@ hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     used = strlen(err->text);
     (void) snprintf(err->text + used, sizeof(err->text) - used, ": %s",
                     strerror(errnum));
+
+    hatch_err_utf8(err->text);
 
     return err->code;
 }

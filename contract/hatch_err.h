@@ -47,7 +47,11 @@ typedef struct {
 } hatch_err_t;
 
 
-/* Fills err (which may be NULL) and returns code. */
+/*
+ * Fills err (which may be NULL) and returns code.  The text is valid UTF-8
+ * whatever its arguments are (hatch_err_utf8()), so "%.40s" may be used for
+ * what a client sent.
+ */
 int hatch_err_set(hatch_err_t *err, hatch_err_code_t code,
     const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -59,5 +63,11 @@ int hatch_err_set(hatch_err_t *err, hatch_err_code_t code,
  */
 int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * Makes a text valid UTF-8, in place: a character that was cut goes, every
+ * other byte that belongs to none becomes '?'.
+ */
+void hatch_err_utf8(char *text);
 
 #endif /* HATCH_ERR_H_INCLUDED */

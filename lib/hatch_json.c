@@ -15,19 +15,84 @@ hatch_json_is_space(char c)
 }
 
 
-/* Remembers a key, given with its quotes; 1 if it was there before. */
-static int
-hatch_json_seen(json_object *seen, const char *quoted, size_t len,
-    hatch_err_t *err)
+/* Where a string ends: at its quote, or at len.  i: its first character. */
+static size_t
+hatch_json_skip_string(const char *text, size_t len, size_t i)
 {
-    int                   rc = 0;
-    const char           *name;
-    json_object          *key;
-    struct json_tokener  *tokener;
+    while (i < len && text[i] != '"') {
+        i += text[i] == '\\' ? 2 : 1;
+    }
 
-    tokener = json_tokener_new();
-    key = tokener != NULL ? json_tokener_parse_ex(tokener, quoted, (int) len)
-                          : NULL;
+    return i < len ? i : len;
+}
+
+
+/*
+ * Before json-c sees a text, valid or not: is it small enough?  A single quote
+ * would begin a string for json-c in places, in which this scan and json-c
+ * would part.
+ */
+static int
+hatch_json_scan(const char *text, size_t len, hatch_err_t *err)
+{
+    size_t    i;
+    unsigned  depth = 0, values = 0;
+
+    for (i = 0; i < len; i++) {
+        switch (text[i]) {
+
+        case '{':
+        case '[':
+            values++;
+
+            if (++depth > HATCH_JSON_DEPTH) {
+                return hatch_err_set(err, HATCH_ERR_INVALID, "the JSON text is "
+                                     "nested deeper than %d",
+                                     HATCH_JSON_DEPTH);
+            }
+
+            break;
+
+        case '}':
+        case ']':
+            depth -= depth != 0;
+            break;
+
+        case ',':
+            values++;
+            break;
+
+        case '"':
+            i = hatch_json_skip_string(text, len, i + 1);
+            break;
+
+        case '\'':
+            return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at "
+                                 "byte %zu: unexpected character", i);
+        }
+
+        if (values > HATCH_JSON_VALUES) {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "the JSON text has "
+                                 "more than %d fields and values",
+                                 HATCH_JSON_VALUES);
+        }
+    }
+
+    return 0;
+}
+
+
+/* Remembers a key, given with its quotes, unless it was there before. */
+static int
+hatch_json_seen(json_object *seen, struct json_tokener *tokener,
+    const char *quoted, size_t len, hatch_err_t *err)
+{
+    int           rc = 0;
+    const char   *name;
+    json_object  *key;
+
+    json_tokener_reset(tokener);
+    key = json_tokener_parse_ex(tokener, quoted, (int) len);
     name = key != NULL ? json_object_get_string(key) : NULL;
 
     if (name != NULL) {
@@ -42,29 +107,24 @@ hatch_json_seen(json_object *seen, const char *quoted, size_t len,
 
     json_object_put(key);
 
-    if (tokener != NULL) {
-        json_tokener_free(tokener);
-    }
-
     return rc;
 }
 
 
 /*
- * What json-c lets pass: a key of the outer object that is given twice (it
- * keeps the last one), 'single quotes', NaN and Infinity.  All else in the
- * text is known to be valid.
+ * Looks at the keys of the outer object: returns how many there are, or, given
+ * a tokener, finds the first that is given twice.
  */
 static int
-hatch_json_lint(const char *text, size_t len, hatch_err_t *err)
+hatch_json_keys(const char *text, size_t len, struct json_tokener *tokener,
+    hatch_err_t *err)
 {
-    int           rc = 0;
+    int           n = 0, rc = 0;
     size_t        i, start, end;
     unsigned      depth = 0;
-    json_object  *seen;
+    json_object  *seen = tokener != NULL ? json_object_new_object() : NULL;
 
-    seen = json_object_new_object();
-    if (seen == NULL) {
+    if (tokener != NULL && seen == NULL) {
         return hatch_err_set(err, HATCH_ERR_SYSTEM, "out of memory");
     }
 
@@ -82,28 +142,24 @@ hatch_json_lint(const char *text, size_t len, hatch_err_t *err)
             break;
 
         case '"':
-            start = i++;
+            start = i;
+            i = hatch_json_skip_string(text, len, i + 1);
 
-            while (i < len && text[i] != '"') {
-                i += text[i] == '\\' ? 2 : 1;
+            for (end = i + 1; end < len && hatch_json_is_space(text[end]);
+                 end++)
+            {
+                /* void */
             }
 
-            end = i + 1;
-
-            while (end < len && hatch_json_is_space(text[end])) {
-                end++;
+            if (depth != 1 || end >= len || text[end] != ':') {
+                break;
             }
 
-            if (depth == 1 && end < len && text[end] == ':') {
-                rc = hatch_json_seen(seen, text + start, i + 1 - start, err);
-            }
+            n++;
 
-            break;
-
-        default:
-            if (strchr("0123456789+-.eEtrufalsn,: \t\r\n", text[i]) == NULL) {
-                rc = hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at "
-                                   "byte %zu: unexpected character", i);
+            if (seen != NULL) {
+                rc = hatch_json_seen(seen, tokener, text + start,
+                                     i + 1 - start, err);
             }
 
             break;
@@ -112,7 +168,56 @@ hatch_json_lint(const char *text, size_t len, hatch_err_t *err)
 
     json_object_put(seen);
 
-    return rc;
+    return tokener != NULL ? rc : n;
+}
+
+
+/* May the character stand outside of a string? */
+static int
+hatch_json_may_stand(char c)
+{
+    switch (c) {
+
+    case '{': case '}': case '[': case ']': case ':': case ',':
+    case ' ': case '\t': case '\r': case '\n':
+    case '0': case '1': case '2': case '3': case '4':
+    case '5': case '6': case '7': case '8': case '9':
+    case '+': case '-': case '.': case 'e': case 'E':
+    case 't': case 'r': case 'u': case 'f': case 'a': case 'l': case 's':
+    case 'n':
+        return 1;
+
+    default:
+        return 0;
+    }
+}
+
+
+/*
+ * What json-c lets pass: a key of the outer object that is given twice (it
+ * keeps the last one), 'single quotes', NaN and Infinity.  All else in the
+ * text is known to be valid.
+ */
+static int
+hatch_json_lint(const char *text, size_t len, json_object *object,
+    struct json_tokener *tokener, hatch_err_t *err)
+{
+    size_t  i;
+
+    for (i = 0; i < len; i++) {
+        if (text[i] == '"') {
+            i = hatch_json_skip_string(text, len, i + 1);
+
+        } else if (!hatch_json_may_stand(text[i])) {
+            return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at "
+                                 "byte %zu: unexpected character", i);
+        }
+    }
+
+    /* only then one of them is worth looking for */
+    return hatch_json_keys(text, len, NULL, NULL)
+           == json_object_object_length(object)
+           ? 0 : hatch_json_keys(text, len, tokener, err);
 }
 
 
@@ -191,22 +296,28 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
                              "byte");
     }
 
+    rc = hatch_json_scan(text, len, err);
+    if (rc != 0) {
+        return rc;
+    }
+
     tokener = json_tokener_new_ex(HATCH_JSON_DEPTH);
     if (tokener == NULL) {
         return hatch_err_set(err, HATCH_ERR_SYSTEM, "out of memory");
     }
 
     rc = hatch_json_tokenize(tokener, text, len, object, err);
-    json_tokener_free(tokener);
 
     if (rc == 0) {
-        rc = hatch_json_lint(text, len, err);
+        rc = hatch_json_lint(text, len, *object, tokener, err);
 
         if (rc != 0) {
             json_object_put(*object);
             *object = NULL;
         }
     }
+
+    json_tokener_free(tokener);
 
     return rc;
 }

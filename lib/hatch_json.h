@@ -3,6 +3,9 @@
  * top of json-c: what json-c lets pass and we do not is duplicate keys, NUL
  * bytes and text after the object.
  *
+ * A worker of nginx must not stand still over a text: one that is too deep or
+ * has too many values is refused before json-c sees it, in one pass.
+ *
  * Fields are declared in a table; the check against it comes before anything
  * acts on a value.  Each error text names the field, the value where that
  * helps, and the rule.
@@ -18,7 +21,8 @@
 #include "hatch_err.h"
 
 
-#define HATCH_JSON_DEPTH  16    /* objects and arrays inside each other */
+#define HATCH_JSON_DEPTH   16       /* objects and arrays in each other */
+#define HATCH_JSON_VALUES  1000     /* in all objects and arrays together */
 
 
 typedef enum {

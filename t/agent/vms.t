@@ -96,8 +96,10 @@ is($_->[0]->{status}, 404, $_->[1]) for
     [api('POST', "/vms/x/explode"), 'no such action'],
     [api('GET', '/vms/a/b/c'), 'too deep'];
 
-is(api('GET', '/vms/')->{json}{code}, 'invalid_path', 'an empty id');
-is(api('POST', '/vms//start')->{status}, 400, 'also before an action');
+is(api('GET', '/vms/')->{json}{code}, 'not_found', 'an empty id');
+is(api('POST', '/vms//start')->{status}, 405, 'the VM "start", for POST');
+is(api('GET', '/vms/' . 'x' x 1000)->{json}{code}, 'vm_not_found',
+   'a long id');
 
 $r = api('PUT', '/vms', {});
 is($r->{status}, 405, 'PUT');

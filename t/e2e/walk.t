@@ -105,7 +105,7 @@ is($j->[1]{id}, $vm, 'newest first');
 is((curl('DELETE', "/vms/$j->[0]{id}"))[0], 200, 'the other goes');
 is((curl('GET', "/vms/$vm"))[0], 200, 'GET /vms/{id}');
 is((curl('GET', '/vms/vm_aaaaaaaaaaaaaaaa'))[0], 404, 'none: 404');
-is((curl('GET', '/vms/'))[1]{code}, 'invalid_path', 'an empty id: 400');
+is((curl('GET', '/vms/'))[1]{code}, 'not_found', 'an empty id: 404');
 is((curl('PATCH', "/vms/$vm", '{"name":"walk","idle_timeout":null}'))[1]{name},
    'walk', 'PATCH /vms/{id}');
 

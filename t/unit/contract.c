@@ -1,11 +1,14 @@
 /* States, ids, and the latch by itself. */
 
+#include "hatch_err.h"
 #include "hatch_id.h"
 #include "hatch_latch.h"
 #include "hatch_state.h"
 #include "hatch_wake.h"
 
 #include "tap.h"
+
+#include <errno.h>
 
 
 static void
@@ -89,9 +92,46 @@ test_latch(void)
 }
 
 
+static void
+test_utf8(void)
+{
+    size_t       i;
+    hatch_err_t  err;
+
+    static const struct {
+        const char  *text;
+        const char  *want;
+    } rows[] = {
+        { "", "" }, { "plain", "plain" },
+        { "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac"
+                                                "\xf0\x9f\x98\x80" },
+        { "a\xc3", "a" }, { "a\xe2\x82", "a" }, { "a\xf0\x9f\x98", "a" },
+        { "\"\xf0\x9f\x98\" b", "\"\" b" },      /* as "%.3s" leaves it */
+        { "\xff", "?" }, { "\x80x", "?x" }, { "\xc0\xaf", "??" },
+        { "\xe0\x80\x80", "??" }, { "\xed\xa0\x80", "??" },
+        { "\xf4\x90\x80\x80", "???" }, { "\xf5\x80", "??" },
+        { "\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf" },
+        { "\xc3\xc3\xa4", "\xc3\xa4" }
+    };
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void) hatch_err_set(&err, HATCH_ERR_INVALID, "%s", rows[i].text);
+        is_str(err.text, rows[i].want, "UTF-8 %zu", i);
+    }
+
+    (void) hatch_err_set(&err, HATCH_ERR_INVALID, "%.3s|", "ab\xc3\xa4");
+    is_str(err.text, "ab|", "cut by its format");
+    (void) hatch_err_set(&err, HATCH_ERR_INVALID, "%254s\xc3\xa4", "");
+    is_int(strlen(err.text), 254, "cut by its size");
+    (void) hatch_err_errno(&err, ENOENT, "\"%s\"", "\xff");
+    like(err.text, "\"?\": ", "with an errno");
+}
+
+
 int
 main(void)
 {
+    test_utf8();
     test_states();
     test_ids();
     test_latch();

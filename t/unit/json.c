@@ -4,6 +4,18 @@
 
 #include "tap.h"
 
+#include <time.h>
+
+
+/* The largest body that the API takes. */
+#define LARGE  (1024 * 1024)
+
+/*
+ * What a worker may stand still over one, ms of processor time.  It takes a
+ * tenth of that on any machine; the rest is for sanitizers and valgrind.
+ */
+#define LARGE_TIME  100
+
 
 static void
 refused_n(const char *text, size_t len, const char *words)
@@ -93,6 +105,141 @@ test_deep(void)
 
     (void) strcat(text, "}");
     refused(text, "nested deeper than");
+}
+
+
+/* `head`, then `piece` as often as it fits, then `tail`: what is said of it? */
+static void
+large(const char *head, const char *piece, const char *tail, const char *words)
+{
+    int           rc;
+    char         *text = malloc(LARGE + 1);
+    double        ms;
+    size_t        n = strlen(head), end = LARGE - strlen(tail);
+    clock_t       began;
+    hatch_err_t   err = { HATCH_OK, "" };
+    json_object  *object = NULL;
+
+    memcpy(text, head, n);
+
+    for ( /* void */ ; n + strlen(piece) <= end; n += strlen(piece)) {
+        memcpy(text + n, piece, strlen(piece));
+    }
+
+    memcpy(text + n, tail, strlen(tail) + 1);
+    n += strlen(tail);
+
+    began = clock();
+    rc = hatch_json_parse(text, n, &object, &err);
+    ms = (double) (clock() - began) * 1000 / CLOCKS_PER_SEC;
+
+    ok(ms < LARGE_TIME, "%s%s%s...: %.1f ms", head, piece, tail, ms);
+
+    if (words != NULL) {
+        is_int(rc, HATCH_ERR_INVALID, "is refused");
+        like(err.text, words, "because: %s", words);
+
+    } else {
+        is_int(rc, 0, "is taken");
+    }
+
+    json_object_put(object);
+    free(text);
+}
+
+
+static void
+test_large(void)
+{
+    const char  *many = "more than 1000 fields and values";
+
+    large("{", "\"a\":1,", "\"b\":1}", many);
+    large("{\"a\":[", "1,", "1]}", many);
+    large("{\"a\":[", "{},", "1]}", many);
+    large("{\"a\":[", "\"\",", "1]}", many);
+    large("{\"a\":", "[", "}", "nested deeper than 16");
+    large("{\"a\":[", "[]", "]}", many);
+    large("{\"a\":{", "\"b\":{}},\"a\":{", "}}", many);
+    large("{", ",", "}", many);
+    large("{", "]", "}", "not valid JSON");
+    large("{\"a\":\"", "\\u00e4", "\"}", NULL);
+    large("{\"a\":\"", "\\\\", "\"}", NULL);
+    large("{\"a\":\"", "\\\"", "\"}", NULL);
+    large("{\"a\":\"", "\xf0\x9f\x98\x80", "\"}", NULL);
+    large("{\"", "\\u0061", "\":1}", NULL);
+    large("{\"a\":", "1", "}", NULL);
+    large("{\"a\":0.", "1", "}", NULL);
+    large("{", " ", "}", NULL);
+    large("{}", "\t", "", NULL);
+    large("{\"a\":1}", "\"x\" ", "", "text after the object");
+
+    /* json-c takes 'x' for a string; what is in one is not counted */
+    large("{'\"':[", "1,", "1],\"b\":'\"'}", "unexpected character");
+    large("{\"a\":'\"',\"b\":[", "1,", "1],\"c\":'\"'}",
+          "unexpected character");
+}
+
+
+/* The bound itself, and 1000 keys one of which comes twice. */
+static void
+test_values(void)
+{
+    int           i, n;
+    char          text[20000];
+    size_t        len;
+    hatch_err_t   err = { HATCH_OK, "" };
+    json_object  *object = NULL;
+
+    for (n = HATCH_JSON_VALUES; n <= HATCH_JSON_VALUES + 1; n++) {
+        text[0] = '\0';
+
+        for (i = 0, len = 0; i < n; i++) {
+            len += (size_t) snprintf(text + len, sizeof(text) - len,
+                                     "%c\"k%d\":%d", i == 0 ? '{' : ',',
+                                     i, i);
+        }
+
+        (void) snprintf(text + len, sizeof(text) - len, "}");
+
+        if (n <= HATCH_JSON_VALUES) {
+            ok(hatch_json_parse(text, len + 1, &object, &err) == 0,
+               "%d fields%s", n, err.text);
+            is_int(json_object_object_length(object), n, "all of them");
+            json_object_put(object);
+
+            (void) snprintf(strstr(text, "\"k999\""), 20, "\"\\u006b7\":1}");
+            refused(text, "field \"k7\" is given twice");
+
+        } else {
+            refused(text, "more than 1000 fields and values");
+        }
+    }
+}
+
+
+/* What is cut of a client's text is cut between two characters. */
+static void
+test_cut(void)
+{
+    int           i;
+    char          text[128];
+    hatch_err_t   err;
+    json_object  *object = NULL;
+
+    static const hatch_json_field_t  none[] = {
+        { NULL, HATCH_JSON_ANY, 0, 0, 0 }
+    };
+
+    for (i = 37; i <= 40; i++) {
+        (void) snprintf(text, sizeof(text), "{\"%.*s\xf0\x9f\x98\x80\":1}", i,
+                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        (void) hatch_json_parse(text, strlen(text), &object, &err);
+        is_int(hatch_json_check(object, none, &err), HATCH_ERR_INVALID,
+               "%d bytes and one character of four", i);
+        is_int(strlen(err.text), strlen("unknown field \"\"") + (size_t) i,
+               "which is not there: %s", err.text);
+        json_object_put(object);
+    }
 }
 
 
@@ -191,6 +338,9 @@ main(void)
     checked("{\"port\":1,\"name\":null}", "\"name\" must be a string");
 
     test_seconds();
+    test_large();
+    test_values();
+    test_cut();
 
     return tap_done();
 }
