@@ -93,7 +93,15 @@ $example =~ s{example\.com}{hatch.localhost}g;
 $example =~ s{proxy_cache hatch;}{proxy_cache hatch;
               add_header X-Cache \$upstream_cache_status;} or die;
 
-start_nginx(workers => 1, http => <<"EOF") or diag(slurp("$dir/logs/nginx.out"));
+my @ids = map sprintf('vm_%016d', $_) =~ tr/0-9/a-j/r, 2, 3;
+
+sub poke {
+    system("$Test::Hatch::build/unit/zone-poke", "$dir/run/zone", 16384,
+           map { ($ids[$_], $_[0], '127.0.0.1') } 0, 1) == 0 or die;
+}
+
+poke('running');
+start_nginx(workers => 1, http => <<"EOF") or die;
     proxy_cache_path $dir/cache keys_zone=pages:1m;
     fastcgi_cache_path $dir/fastcgi_cache keys_zone=fastcgi:1m;
     uwsgi_cache_path $dir/uwsgi_cache keys_zone=uwsgi:1m;
@@ -126,14 +134,6 @@ start_nginx(workers => 1, http => <<"EOF") or diag(slurp("$dir/logs/nginx.out"))
 $example
 EOF
 
-my @ids = map sprintf('vm_%016d', $_) =~ tr/0-9/a-j/r, 2, 3;
-
-sub poke {
-    system("$Test::Hatch::build/unit/zone-poke", "$dir/run/zone", 16384,
-           map { ($ids[$_], $_[0], '127.0.0.1') } 0, 1) == 0 or die;
-}
-
-poke('running');
 for my $name ('demo', 'ab') {
     my $id = $ids[$name eq 'ab'];
     create_route($id, @$_) or die for [$name, 7000], ["x-$name", 7010];
