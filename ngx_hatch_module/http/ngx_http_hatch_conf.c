@@ -26,6 +26,7 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
      *     hmcf->store.dir, hmcf->store.size and the rest of it = 0
      *     hmcf->agent.path and the rest of it, but what is below, = 0
      *     hmcf->busy.timer and the rest of it = 0
+     *     hmcf->cache = NULL
      *     hmcf->use = 0
      */
 

@@ -70,6 +70,12 @@ ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->keys, prev->keys, NULL);
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
 
+#if (NGX_HTTP_CACHE)
+    if (ngx_http_hatch_cache_merge(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+#endif
+
     return NGX_CONF_OK;
 }
 

@@ -348,6 +348,7 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    ngx_http_hatch_unwrap(cf);
     ngx_http_hatch_foreign(cf, &hmcf->routed);
 
     return NGX_OK;
