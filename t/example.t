@@ -35,6 +35,14 @@ like($example, qr/^\s*$_[ ;]/m, "the example has $_") for @directives;
 like(slurp("$top/docs/directives.md"), qr/^## `$_`/m, "documented: $_")
     for @directives;
 
+# every code that the module answers with
+my $errors = slurp("$top/docs/directives.md") =~ s/.*^# Errors$//msr;
+my %codes = map { $_ => 1 } map slurp($_) =~
+    /(?:NGX_HTTP_[A-Z_]+,\s*|\*code = |_unknown\(r, )"([a-z_]+)"/g,
+    glob "$top/ngx_hatch_module/http/*.c";
+cmp_ok(scalar keys %codes, '>=', 25, 'the module has codes');
+like($errors, qr/`$_`/, "documented: $_") for sort keys %codes;
+
 my ($synopsis) = slurp("$top/README.md") =~ /```nginx\n(.*?)```/s;
 ok($synopsis, 'README has a synopsis');
 ($rc, $out) = accepted("$synopsis\nuser www-data;\nevents { }\n");
