@@ -124,11 +124,11 @@ like($r->{body}, qr/^CONNECTION=upgrade\n(?:.*\n)*UPGRADE=websocket$/m,
 # --- README ---
 
 my ($synopsis) = slurp("$top/README.md") =~ /```nginx\n(.*?)```/s;
-my $main = "user www-data;\npid $dir/nginx.pid;\n"
-         . "error_log $dir/logs/error.log;\nevents { }\n";
-$synopsis =~ s/^http \{/http {\n    access_log $dir\/logs\/access.log;/m;
+my $readme = adapted("$synopsis\npid /run/hatch/nginx.pid;\n"
+                     . "error_log /var/log/nginx/error.log;\n");
+$readme =~ s/^http \{/http {\n    access_log $dir\/logs\/access.log;/m;
 stop_nginx();
-ok(start_nginx(conf => adapted("$synopsis$main")), 'README\'s starts')
+ok(start_nginx(conf => $readme), 'README\'s starts')
     or diag(nginx_log());
 serves('README');
 
@@ -139,7 +139,7 @@ serves('README');
 my $agent = zone()->{agent_pid};
 allow_log(qr/upstream timed out .*agent\.sock/);
 
-for (['the example', $example], ['README', adapted("$synopsis$main")]) {
+for (['the example', $example], ['README', $readme]) {
     my ($name, $conf) = @$_;
     my ($minutes) = $conf =~ /^ +proxy_read_timeout (\d+)m;/m;
     cmp_ok($minutes // 0, '>=', 10, "$name: the API waits for long");
