@@ -157,7 +157,9 @@ GET /
         hatch_route hatch.local;
         rewrite ^ /told break;
         proxy_pass http://vms;
+        proxy_http_version 1.1;
         proxy_set_header Host $hatch_host;
+        proxy_set_header Connection "";
     }
 --- raw_request eval
 ["GET http://demo.hatch.local:81?x=y HTTP/1.1\r\nHost: a.example\r\n"
@@ -165,7 +167,7 @@ GET /
  "GET http://demo.hatch.local:81 HTTP/1.1\r\nHost: a.example\r\n"
  . "Connection: close\r\n\r\n"]
 --- response_body eval
-[('[demo.hatch.local:81][][close]') x 2]
+[('[demo.hatch.local:81][][]') x 2]
 --- error_code eval
 [200, 200]
 
