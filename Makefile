@@ -18,6 +18,7 @@ PREFIX     ?= /usr
 SBINDIR     = $(PREFIX)/sbin
 BINDIR      = $(PREFIX)/bin
 MODULEDIR   = $(PREFIX)/lib/nginx/modules
+SHAREDIR    = $(PREFIX)/share/hatch
 
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_index route_store route_store_index \
@@ -265,6 +266,12 @@ install: all
 	    deploy/agent.json $(DESTDIR)/etc/hatch/agent.json
 	install -D -m 644 nginx.conf.example \
 	    $(DESTDIR)$(PREFIX)/share/doc/hatch/nginx.conf.example
+	install -D -m 644 deploy/nginx/hatch_proxy.conf \
+	    $(DESTDIR)$(SHAREDIR)/hatch_proxy.conf
+	sed -i -e 's,/usr/share/hatch/,$(SHAREDIR)/,' \
+	    -e 's,^load_module modules/,load_module $(MODULEDIR)/,' \
+	    $(DESTDIR)$(PREFIX)/share/doc/hatch/nginx.conf.example \
+	    $(DESTDIR)$(SHAREDIR)/hatch_proxy.conf
 
 # nginx itself has no sanitizer: the wrapper loads the runtime before it.  A
 # binary upgrade (reload.t) would lose it.

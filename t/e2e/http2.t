@@ -26,11 +26,22 @@ start_nginx(http => <<"EOF");
             proxy_set_header Upgrade \$http_upgrade;
             proxy_set_header Connection \$http_connection;
         }
+        location /told {
+            hatch_route hatch.localhost;
+            proxy_pass http://vms;
+            proxy_http_version 1.1;
+            proxy_set_header Host \$hatch_host;
+            proxy_set_header X-Port \$hatch_port;
+            proxy_set_header Connection \$hatch_connection;
+        }
     }
     server {
         listen 127.55.0.2:80;
         location / { return 200 "guest over \$server_protocol\\n"; }
         location /socket { return 101; }
+        location /told {
+            return 200 "[\$http_host][\$http_x_port][\$http_connection]";
+        }
     }
 EOF
 
@@ -73,6 +84,15 @@ is(qx($curl $host http://127.0.0.1:9443/), "guest over HTTP/1.1\n",
    'a proxied request');
 is(json(qx($curl http://127.0.0.1:9443/))->{code}, 'unknown_host',
    'and a refused one');
+
+# :authority is the host; Upgrade means nothing
+is(qx($curl -H 'Host: Demo.hatch.localhost:9443' http://127.0.0.1:9443/told),
+   '[demo.hatch.localhost:9443][9443][]', 'the guest hears of the port');
+is(qx($curl $host http://127.0.0.1:9443/told),
+   '[demo.hatch.localhost][80][]', 'or of none');
+is(qx(nghttp -H ':authority: demo.hatch.localhost' -H 'upgrade: websocket' \\
+      http://127.0.0.1:9443/told),
+   '[demo.hatch.localhost][80][]', 'and is not asked to upgrade');
 
 is(json(qx($curl -X DELETE $api/routes/$r->{id}))->{status}, 'deleted',
    'DELETE');
