@@ -104,7 +104,7 @@ Link: </vms/vm_running222222222/routes?limit=1&after=rt_aaaaaaaaaaaaaaaa>; rel="
 --- response_body_like eval
 [('limit\\\\" must be 1 to 1000, not \\\\".*"code":"invalid_argument"') x 7,
  ('after\\\\" must be a route id, not \\\\".*"code":"invalid_argument"') x 3,
- 'invalid escape","code":"invalid_argument"']
+ 'hexadecimal digits, not both 0","code":"invalid_argument"']
 --- error_code eval
 [(400) x 11]
 

@@ -46,20 +46,13 @@ ngx_int_t ngx_http_hatch_api_check_host(ngx_http_request_t *r);
 /* NGX_OK, or NGX_ERROR with err saying which rule the label breaks. */
 ngx_int_t ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err);
 
-/* An argument that an endpoint takes; value.data NULL: it is not given. */
-
-typedef struct {
-    ngx_str_t    name;
-    ngx_str_t    value;     /* without escapes */
-} ngx_http_hatch_api_arg_t;
-
 /*
- * The arguments of the query, into those that the endpoint takes; the last
- * one has no name, NULL is none at all.  NGX_DECLINED, or the answer to one
- * that is not among them, is given twice or is badly escaped.
+ * What is judged of all requests: the query against the names that there may
+ * be, and If-Match.  NGX_DECLINED and the arguments in *query, which is the
+ * caller's unless query is NULL; or the answer to what breaks a rule.
  */
-ngx_int_t ngx_http_hatch_api_args(ngx_http_request_t *r,
-    ngx_http_hatch_api_arg_t *args);
+ngx_int_t ngx_http_hatch_api_check(ngx_http_request_t *r,
+    const char *const *names, json_object **query);
 
 /* GET /routes (vm NULL) and GET /vms/{id}/routes */
 ngx_int_t ngx_http_hatch_api_list(ngx_http_request_t *r, const char *vm);

@@ -7,8 +7,9 @@
 #include "ngx_http_hatch_api.h"
 #include "ngx_http_hatch_response.h"
 
+#include "hatch_uri.h"
 
-static ngx_int_t ngx_http_hatch_api_precondition(ngx_http_request_t *r);
+
 static ngx_int_t ngx_http_hatch_api_dispatch(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_routes(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_vm_routes(ngx_http_request_t *r,
@@ -67,41 +68,11 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
         rc = ngx_http_hatch_api_check_host(r);
     }
 
-    if (rc == NGX_DECLINED) {
-        rc = ngx_http_hatch_api_precondition(r);
-    }
-
     if (rc == NGX_DECLINED && r == r->main) {
         rc = ngx_http_hatch_api_dispatch(r);
     }
 
     return rc;
-}
-
-
-/*
- * No answer has a tag, so none matches.  nginx itself would find that out when
- * the change was made and the answer to it is sent.
- */
-
-static ngx_int_t
-ngx_http_hatch_api_precondition(ngx_http_request_t *r)
-{
-    ngx_str_t  *value;
-
-    if (r->headers_in.if_match == NULL) {
-        return NGX_DECLINED;
-    }
-
-    value = &r->headers_in.if_match->value;
-
-    if (value->len == 1 && value->data[0] == '*') {
-        return NGX_DECLINED;
-    }
-
-    return ngx_http_hatch_send_error(r, NGX_HTTP_PRECONDITION_FAILED,
-                                     "precondition_failed", "If-Match must be "
-                                     "*, nothing here has an entity tag", 1);
 }
 
 
@@ -266,6 +237,49 @@ ngx_http_hatch_api_read_body(ngx_http_request_t *r, const char *id,
     ngx_http_finalize_request(r, NGX_DONE);
 
     return NGX_DONE;
+}
+
+
+/*
+ * The query by the rule that the agent has, too (hatch_uri.h), and If-Match:
+ * no answer has an entity tag, so none matches.  nginx itself would find that
+ * out when the change was made and the answer to it is sent.
+ */
+
+ngx_int_t
+ngx_http_hatch_api_check(ngx_http_request_t *r, const char *const *names,
+    json_object **query)
+{
+    ngx_str_t    *tag;
+    hatch_err_t   err;
+    json_object  *object;
+
+    if (hatch_uri_query((char *) r->args.data, r->args.len, names, &object,
+                        &err)
+        != 0)
+    {
+        return ngx_http_hatch_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_argument", err.text, 1);
+    }
+
+    tag = r->headers_in.if_match ? &r->headers_in.if_match->value : NULL;
+
+    if (tag != NULL && !(tag->len == 1 && tag->data[0] == '*')) {
+        json_object_put(object);
+        return ngx_http_hatch_send_error(r, NGX_HTTP_PRECONDITION_FAILED,
+                                         "precondition_failed", "If-Match "
+                                         "must be *, nothing here has an "
+                                         "entity tag", 1);
+    }
+
+    if (query != NULL) {
+        *query = object;
+
+    } else {
+        json_object_put(object);
+    }
+
+    return NGX_DECLINED;
 }
 
 

@@ -302,9 +302,9 @@ ngx_http_hatch_api_check_host(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_http_hatch_api_own_host(ngx_http_request_t *r, ngx_str_t *host)
 {
-    ngx_uint_t                 i;
-    ngx_http_server_name_t    *sn;
-    ngx_http_core_srv_conf_t  *cscf;
+    ngx_uint_t               i;
+    ngx_array_t             *names;
+    ngx_http_server_name_t  *sn;
 
     if (host->data[0] == '['
         || (host->len == sizeof("localhost") - 1
@@ -314,10 +314,10 @@ ngx_http_hatch_api_own_host(ngx_http_request_t *r, ngx_str_t *host)
         return 1;
     }
 
-    cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
-    sn = cscf->server_names.elts;
+    names = ngx_http_hatch_loc_conf(r)->names;
+    sn = names->elts;
 
-    for (i = 0; i < cscf->server_names.nelts; i++) {
+    for (i = 0; i < names->nelts; i++) {
         if (ngx_http_hatch_api_server_name(&sn[i], host)) {
             return 1;
         }

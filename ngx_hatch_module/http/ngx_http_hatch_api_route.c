@@ -133,56 +133,60 @@ static ngx_int_t
 ngx_http_hatch_api_list_args(ngx_http_request_t *r, ngx_uint_t *limit,
     char *after)
 {
-    ngx_int_t                  n, rc;
-    ngx_str_t                 *value;
-    ngx_http_hatch_api_arg_t   args[] = {
-        { ngx_string("limit"), ngx_null_string },
-        { ngx_string("after"), ngx_null_string },
-        { ngx_null_string, ngx_null_string }
-    };
+    size_t        len;
+    ngx_int_t     n, rc;
+    const char   *value;
+    json_object  *query;
 
-    rc = ngx_http_hatch_api_args(r, args);
+    static const char *const  names[] = { "limit", "after", NULL };
+
+    rc = ngx_http_hatch_api_check(r, names, &query);
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    value = &args[0].value;
+    *after = '\0';
+    value = hatch_json_string(query, "limit", NULL);
 
-    if (value->data != NULL) {
-        n = ngx_atoi(value->data, value->len);
+    if (value != NULL) {
+        n = ngx_atoi((u_char *) value, ngx_strlen(value));
 
         if (n < 1 || n > NGX_HTTP_HATCH_LIST_MAX) {
-            return ngx_http_hatch_send_error_f(r, NGX_HTTP_BAD_REQUEST,
-                                               "invalid_argument",
-                                               "\"limit\" must be 1 to %d, "
-                                               "not \"%*s\"",
-                                               NGX_HTTP_HATCH_LIST_MAX,
-                                               ngx_min(value->len, 40),
-                                               value->data);
+            rc = ngx_http_hatch_send_error_f(r, NGX_HTTP_BAD_REQUEST,
+                                             "invalid_argument",
+                                             "\"limit\" must be 1 to %d, not "
+                                             "\"%*s\"",
+                                             NGX_HTTP_HATCH_LIST_MAX,
+                                             ngx_min(ngx_strlen(value), 40),
+                                             value);
+            goto done;
         }
 
         *limit = n;
     }
 
-    *after = '\0';
-    value = &args[1].value;
+    value = hatch_json_string(query, "after", NULL);
 
-    if (value->data != NULL) {
+    if (value != NULL) {
+        len = ngx_strlen(value);
 
-        if (!hatch_id_valid(HATCH_ID_ROUTE, (char *) value->data, value->len))
-        {
-            return ngx_http_hatch_send_error_f(r, NGX_HTTP_BAD_REQUEST,
-                                               "invalid_argument",
-                                               "\"after\" must be a route id, "
-                                               "not \"%*s\"",
-                                               ngx_min(value->len, 40),
-                                               value->data);
+        if (!hatch_id_valid(HATCH_ID_ROUTE, value, len)) {
+            rc = ngx_http_hatch_send_error_f(r, NGX_HTTP_BAD_REQUEST,
+                                             "invalid_argument",
+                                             "\"after\" must be a route id, "
+                                             "not \"%*s\"",
+                                             ngx_min(len, 40), value);
+            goto done;
         }
 
-        (void) ngx_cpystrn((u_char *) after, value->data, value->len + 1);
+        (void) ngx_cpystrn((u_char *) after, (u_char *) value, len + 1);
     }
 
-    return NGX_DECLINED;
+done:
+
+    json_object_put(query);
+
+    return rc;
 }
 
 
@@ -252,7 +256,7 @@ ngx_http_hatch_api_get(ngx_http_request_t *r, const char *id)
     ngx_int_t      rc;
     hatch_route_t  route;
 
-    rc = ngx_http_hatch_api_args(r, NULL);
+    rc = ngx_http_hatch_api_check(r, NULL, NULL);
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_hatch_api_find_route(r, id, &route);
@@ -292,7 +296,7 @@ ngx_http_hatch_api_delete(ngx_http_request_t *r, const char *id)
     ngx_int_t                  rc;
     ngx_http_hatch_api_ctx_t  *ctx;
 
-    rc = ngx_http_hatch_api_args(r, NULL);
+    rc = ngx_http_hatch_api_check(r, NULL, NULL);
     if (rc != NGX_DECLINED) {
         return rc;
     }
@@ -317,7 +321,7 @@ ngx_http_hatch_api_begin_create(ngx_http_request_t *r, const char *vm)
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_hatch_api_args(r, NULL);
+    rc = ngx_http_hatch_api_check(r, NULL, NULL);
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_hatch_api_find_vm(r, vm);
@@ -333,7 +337,7 @@ ngx_http_hatch_api_begin_update(ngx_http_request_t *r, const char *id)
     ngx_int_t      rc;
     hatch_route_t  route;
 
-    rc = ngx_http_hatch_api_args(r, NULL);
+    rc = ngx_http_hatch_api_check(r, NULL, NULL);
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_hatch_api_find_route(r, id, &route);

@@ -10,6 +10,8 @@
 
 static ngx_int_t ngx_http_hatch_merge_role(ngx_conf_t *cf,
     ngx_http_hatch_loc_conf_t *prev, ngx_http_hatch_loc_conf_t *conf);
+static ngx_int_t ngx_http_hatch_keep_names(ngx_conf_t *cf,
+    ngx_http_hatch_loc_conf_t *conf);
 
 
 void *
@@ -27,6 +29,7 @@ ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
      *
      *     hlcf->base_domain = { 0, NULL };
      *     hlcf->role = NGX_HTTP_HATCH_NOTHING;
+     *     hlcf->names = NULL;
      *     hlcf->wake = NULL;
      *     hlcf->ignore_abort = 0;
      *     hlcf->sliced = 0;
@@ -132,6 +135,10 @@ ngx_http_hatch_merge_role(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *prev,
         conf->role = NGX_HTTP_HATCH_ROUTE;
     }
 
+    if (conf->role == NGX_HTTP_HATCH_API) {
+        return ngx_http_hatch_keep_names(cf, conf);
+    }
+
     if (conf->role != NGX_HTTP_HATCH_ROUTE) {
         return NGX_OK;
     }
@@ -144,6 +151,31 @@ ngx_http_hatch_merge_role(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *prev,
     }
 
     *loc_conf = ((ngx_http_conf_ctx_t *) cf->ctx)->loc_conf;
+
+    return NGX_OK;
+}
+
+
+/* nginx has the names of a server block in memory of the configuration only. */
+
+static ngx_int_t
+ngx_http_hatch_keep_names(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *conf)
+{
+    ngx_uint_t                 n;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    n = cscf->server_names.nelts;
+
+    conf->names = ngx_array_create(cf->pool, ngx_max(n, 1),
+                                   sizeof(ngx_http_server_name_t));
+    if (conf->names == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(conf->names->elts, cscf->server_names.elts,
+               n * sizeof(ngx_http_server_name_t));
+    conf->names->nelts = n;
 
     return NGX_OK;
 }

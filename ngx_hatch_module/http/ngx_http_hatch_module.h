@@ -64,6 +64,7 @@ typedef struct {
     ngx_flag_t               summary;       /* hatch_metrics */
     ngx_array_t             *keys;          /* hatch_api_keys; NULL: off */
     ngx_array_t             *origins;       /* hatch_api_origins; NULL: off */
+    ngx_array_t             *names;         /* API: ngx_http_server_name_t */
 
     /* what the directives of other modules say here */
     unsigned                 ignore_abort:1;    /* proxy_ignore_client_abort */

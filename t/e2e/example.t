@@ -103,6 +103,7 @@ like($r->{body}, qr/^52428800$/m, '50 MiB arrive, too');
 $r = guest('POST', '/cgi-bin/info', '', 'Content-Length' => 1024 ** 3 + 1);
 is($r->{status}, 413, 'more than a GiB is 413');
 allow_log(qr/client intended to send too large body: 1073741825 bytes/);
+is(eval { json($r->{body})->{code} }, 'payload_too_large', 'as JSON');
 
 my ($socket, $got) = until_matches('the upgrade', qr/\r\n\r\n/,
     "GET / HTTP/1.1\r\nHost: socket.hatch.localhost:9090\r\n"

@@ -81,6 +81,12 @@ $check
 backend head
     option httpchk HEAD /healthz HTTP/1.0
 $check
+backend options
+    option httpchk /healthz
+$check
+backend options_ready
+    option httpchk OPTIONS /readyz
+$check
 backend text
     option httpchk
     http-check send meth GET uri /healthz hdr Accept text/plain
@@ -112,6 +118,15 @@ for my $backend (qw(plain http10 http11 head text ready hosts)) {
     is($s->{status}, 'UP', "$backend: up");
     is($s->{check_code}, 200, "$backend: 200");
 }
+# what HAProxy sends where no method is named: OPTIONS
+for my $backend (qw(options options_ready)) {
+    wait_until("$backend is checked", sub {
+        checked($backend)->{check_status} eq 'L7OK';
+    }) or diag(explain(checked($backend)));
+    is(checked($backend)->{status}, 'UP', "$backend: up");
+    is(checked($backend)->{check_code}, 204, "$backend: 204");
+}
+
 wait_until('the wrong one is down', sub {
     checked('wrong')->{status} eq 'DOWN';
 });
@@ -123,6 +138,11 @@ stop_agent('KILL');
 wait_until('to the other one', sub { front() eq 'standby' }, 15);
 is(checked('hosts')->{check_code}, 503, 'readyz is 503');
 is(checked('http10')->{status}, 'UP', 'healthz is not: alive all the same');
+is(checked('options')->{status}, 'UP', 'also by OPTIONS');
+wait_until('readyz is not ready by OPTIONS', sub {
+    checked('options_ready')->{status} eq 'DOWN';
+});
+is(checked('options_ready')->{check_code}, 503, 'nor its OPTIONS');
 start_agent();
 wait_until('and back', sub { front() eq 'primary' }, 15);
 is(checked('hosts')->{check_code}, 200, 'readyz is 200');
