@@ -37,8 +37,8 @@ package Test::Hatch::Matrix;
 #   listen => ...   parameters of "listen"
 #   http => ...     directives in front of the server
 #
-# \%common has directives of the http block (http => ...), and code that
-# changes the whole configuration (change => ...).
+# \%common has directives of the http block (http => ...), the number of workers
+# (workers => 2), and code that changes the whole configuration (change => ...).
 #
 # With TEST_NGINX_USE_HUP a configuration comes by a reload.
 
@@ -54,7 +54,7 @@ use Test::More;
 
 our @ISA = ('Exporter');
 our @EXPORT = qw(matrix ask check refused %vm row_port guest_log
-                 requests_total sleep_now);
+                 guest_pid requests_total sleep_now);
 
 our %vm;
 my (%port, $guest, @full);
@@ -208,6 +208,12 @@ sub sleep_now {
 }
 
 
+# The worker of the nginx that is all guests.
+sub guest_pid {
+    return slurp("/proc/$guest/task/$guest/children") =~ /(\d+)/ && $1;
+}
+
+
 # What guests were asked for so far.
 sub guest_log { return slurp("$dir/guest.access") }
 
@@ -258,7 +264,8 @@ sub row_port { return $port{$_[0]} // die "no row $_[0]" }
 
 sub whole_conf {
     my ($common, @rows) = @_;
-    my $conf = nginx_conf(http => join '', common_http($common),
+    my $conf = nginx_conf(workers => $common->{workers} // 2,
+                          http => join '', common_http($common),
                           map $_->{conf}, @rows);
     return $common->{change} ? $common->{change}->($conf) : $conf;
 }
@@ -284,12 +291,13 @@ sub usable {
 sub serve {
     my ($common, @rows) = @_;
     my $conf = whole_conf($common, @rows);
+    my $n = $common->{workers} // 2;
 
     if (!$ENV{TEST_NGINX_USE_HUP}) {
         stop_nginx();
         unlink "$dir/nginx.pid";
         return start_nginx(conf => $conf)
-               && wait_until('its workers', sub { workers() == 2 });
+               && wait_until('its workers', sub { workers() == $n });
     }
 
     my @old = workers();
@@ -297,7 +305,7 @@ sub serve {
     kill 'HUP', Test::Hatch::nginx_pid();
     return wait_until('a reload', sub {
         my %now = map { $_ => 1 } workers();
-        %now == 2 && !grep $now{$_}, @old;
+        %now == $n && !grep $now{$_}, @old;
     });
 }
 
