@@ -137,7 +137,8 @@ sub abandoned {
     standing($agent, sub {
         my $before = held_total();
         my $s = $leave eq 'before' ? undef : send_request('a', $path, 'body');
-        standing($worker, sub { close send_request('a', $path, 'body') }) if !$s;
+        standing($worker, sub { close send_request('a', $path, 'body') })
+            if !$s;
         wait_until("it is held, $how", sub { held_total() > $before }, 2);
         close $s if $s;
         # what came before is read before this is answered

@@ -12,8 +12,9 @@ package Test::Hatch::Matrix;
 #       ...);
 #
 # Each row is a server of its own on a port of its own; all of them are one
-# nginx, with a real agent over libvirt's test driver.  The guests are A and
-# B: another nginx that says who was asked for what.  In a configuration
+# nginx, with a real agent over libvirt's test driver.  The guests are A, B (and
+# C, without a VM): another nginx that says who was asked for what.  In a
+# configuration
 #
 #   ROUTE   hatch_route hatch.localhost
 #   PASS    proxy_pass to upstream vms, with kept connections and the Host
@@ -130,6 +131,7 @@ END
 sub start_guests {
     my $servers = guest_server('A', '127.55.0.2')
                 . guest_server('B', '127.55.0.3')
+                . guest_server('C', '127.55.0.6')
                 . guest_server('plain', '127.55.0.1')
                 . expand($behind);
     write_file("$dir/www/guest-file", 'x' x 1000 . 'y' x 1000 . 'z' x 500);
@@ -172,7 +174,7 @@ sub never_ready {
 
 sub start_vms {
     start_agent(env => { HATCH_BRIDGE_CIDR => '127.55.0.1/24',
-                         HATCH_LOG_LEVEL => 'info' });
+                         HATCH_LOG_LEVEL => 'debug' });
     my %address = (a => '127.55.0.2', b => '127.55.0.3',
                    asleep => '127.55.0.4', never => '127.55.0.9');
     never_ready('127.55.0.9', 80);
@@ -416,17 +418,20 @@ sub refused {
 }
 
 
+# Guests, agent, VMs and routes; nginx with its usual configuration.
+sub begin {
+    mkdir "$dir/www";
+    start_guests();
+    start_vms();
+    write_file("$dir/keys", "me $secret\n");
+    start_nginx(@_);
+    create_routes();
+}
+
+
 sub matrix {
     my ($common, @table) = @_;
-
-    if (!%vm) {
-        mkdir "$dir/www";
-        start_guests();
-        start_vms();
-        write_file("$dir/keys", "me $secret\n");
-        start_nginx();
-        create_routes();
-    }
+    begin() if !%vm;
 
     my @rows;
     while (my ($name, $row) = splice @table, 0, 2) {
