@@ -68,11 +68,17 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
         rc = ngx_http_hatch_api_check_host(r);
     }
 
-    if (rc == NGX_DECLINED && r == r->main) {
-        rc = ngx_http_hatch_api_dispatch(r);
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
-    return rc;
+    if (r == r->main) {
+        return ngx_http_hatch_api_dispatch(r);
+    }
+
+    /* there are no routes for a subrequest, and no file in their place */
+
+    return r->content_handler != NULL ? NGX_DECLINED : NGX_HTTP_NOT_FOUND;
 }
 
 

@@ -30,6 +30,7 @@ ngx_http_hatch_create_loc_conf(ngx_conf_t *cf)
      *     hlcf->base_domain = { 0, NULL };
      *     hlcf->role = NGX_HTTP_HATCH_NOTHING;
      *     hlcf->names = NULL;
+     *     hlcf->handler = NULL;
      *     hlcf->wake = NULL;
      *     hlcf->ignore_abort = 0;
      *     hlcf->sliced = 0;
@@ -100,6 +101,16 @@ ngx_http_hatch_merge_role(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *prev,
     ngx_http_hatch_main_conf_t  *hmcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* nginx asks the block of "limit_except" for a handler, not the location */
+
+    if (ngx_http_hatch_own_handler(clcf->handler)) {
+        conf->handler = clcf->handler;
+
+    } else if (clcf->noname && clcf->handler == NULL) {
+        conf->handler = prev->handler;
+        clcf->handler = prev->handler;
+    }
 
     /* of a server block, it is for the locations in it */
 

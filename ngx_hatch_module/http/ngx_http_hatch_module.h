@@ -65,6 +65,7 @@ typedef struct {
     ngx_array_t             *keys;          /* hatch_api_keys; NULL: off */
     ngx_array_t             *origins;       /* hatch_api_origins; NULL: off */
     ngx_array_t             *names;         /* API: ngx_http_server_name_t */
+    ngx_http_handler_pt      handler;       /* of the content, if ours */
 
     /* what the directives of other modules say here */
     unsigned                 ignore_abort:1;    /* proxy_ignore_client_abort */
