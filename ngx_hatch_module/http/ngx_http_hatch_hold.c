@@ -24,6 +24,8 @@
 
 static ngx_uint_t ngx_http_hatch_hold_unneeded(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm);
+static ngx_hatch_herd_t *ngx_http_hatch_hold_herd(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
 static ngx_int_t ngx_http_hatch_hold_begin(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm, ngx_uint_t runs);
 static ngx_http_hatch_hold_t *ngx_http_hatch_hold_create(
@@ -104,11 +106,7 @@ ngx_http_hatch_hold_unneeded(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
         /* nearly every request */
 
         return ngx_http_hatch_is_served(ctx)
-               && (ngx_queue_empty(&ngx_http_hatch_main_conf(r)->agent.herds)
-                   || ngx_hatch_herd_find(
-                                     &ngx_http_hatch_main_conf(r)->agent.herds,
-                                     ctx->route.vm, ctx->route.target_port)
-                      == NULL);
+               && ngx_http_hatch_hold_herd(r, ctx) == NULL;
     }
 
     waiter = &ctx->hold->waiter;
@@ -135,6 +133,26 @@ ngx_http_hatch_hold_unneeded(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     ctx->hold->time = ngx_http_hatch_usec() - ctx->hold->since;
 
     return 1;
+}
+
+
+/* Those for the same VM, if it has just woken; nearly never is there any. */
+
+static ngx_hatch_herd_t *
+ngx_http_hatch_hold_herd(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
+{
+    ngx_hatch_agent_t  *agent;
+
+    agent = &ngx_http_hatch_main_conf(r)->agent;
+
+    /* a single process that has reloaded has not asked in this cycle yet */
+
+    if (agent->pid != ngx_pid || ngx_queue_empty(&agent->herds)) {
+        return NULL;
+    }
+
+    return ngx_hatch_herd_find(&agent->herds, ctx->route.vm,
+                               ctx->route.target_port);
 }
 
 
@@ -165,10 +183,7 @@ ngx_http_hatch_hold_begin(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
     if (runs && ngx_http_hatch_is_served(ctx)) {
 
-        herd = agent->pid == ngx_pid
-               ? ngx_hatch_herd_find(&agent->herds, ctx->route.vm,
-                                     ctx->route.target_port)
-               : NULL;
+        herd = ngx_http_hatch_hold_herd(r, ctx);
 
         if (herd == NULL) {
             return NGX_DECLINED;
