@@ -15,7 +15,6 @@
 #define NGX_HATCH_AGENT_IDLE_RETRY  1000
 
 
-static void ngx_hatch_agent_connect(ngx_hatch_agent_t *agent);
 static void ngx_hatch_agent_lost(ngx_hatch_agent_t *agent);
 static void ngx_hatch_agent_retry_handler(ngx_event_t *ev);
 static void ngx_hatch_agent_read_handler(ngx_event_t *rev);
@@ -83,7 +82,7 @@ ngx_hatch_agent_cleanup(void *data)
 
 /* --- the connection --- */
 
-static void
+void
 ngx_hatch_agent_connect(ngx_hatch_agent_t *agent)
 {
     ngx_socket_t       s;

@@ -27,6 +27,9 @@ struct ngx_hatch_group_s {
 
 /* --- ngx_hatch_agent.c --- */
 
+/* Connects, or tries it again later. */
+void ngx_hatch_agent_connect(ngx_hatch_agent_t *agent);
+
 /* Closes the connection, if there is one. */
 void ngx_hatch_agent_close(ngx_hatch_agent_t *agent);
 

@@ -131,6 +131,12 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
         ngx_hatch_agent_init_process(agent);
     }
 
+    /* a worker that exits has closed it after its last waiter */
+
+    if (agent->connection == NULL && ngx_exiting) {
+        ngx_hatch_agent_connect(agent);
+    }
+
     if (agent->connection == NULL) {
         if (impatient) {
             return NGX_DECLINED;
@@ -275,8 +281,12 @@ ngx_hatch_waiter_timer_handler(ngx_event_t *ev)
     waiter = ev->data;
     group = waiter->group;
 
-    waiter->result = waiter->impatient ? NGX_HATCH_WAKE_NO_AGENT
-                                       : NGX_HATCH_WAKE_TIMEOUT;
+    /* impatient: no sign of life; but it may have been all of its time */
+
+    waiter->result = waiter->impatient
+                     && (ngx_msec_int_t) (waiter->deadline - ngx_current_msec)
+                        > 0
+                     ? NGX_HATCH_WAKE_NO_AGENT : NGX_HATCH_WAKE_TIMEOUT;
 
     ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_TOLD);
 
