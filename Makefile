@@ -160,7 +160,9 @@ $(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o
 $(BUILD)/unit/route-poke: $(BUILD)/obj/t/lib/route_poke.o
 $(BUILD)/unit/store-hold: $(BUILD)/obj/t/lib/store_hold.o
 $(BUILD)/unit/first-byte: $(BUILD)/obj/bench/first_byte.o
-$(BUILD)/unit/load: $(BUILD)/obj/bench/load.o $(BUILD)/obj/bench/load_peer.o
+$(BUILD)/unit/load: $(BUILD)/obj/bench/load.o \
+                    $(BUILD)/obj/bench/load_crowd.o \
+                    $(BUILD)/obj/bench/load_peer.o
 $(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
 $(BUILD)/unit/domains: $(BUILD)/obj/bench/domains.o
 $(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
