@@ -116,6 +116,20 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         'GET none /alias' => '200 file files/one',
         'GET none /own' => '200 own'],
 
+    'other handlers below a server\'s' => [q{ ROUTE
+        location / { PASS }
+        location /f { fastcgi_pass 127.0.0.1:1; }
+        location /p { proxy_pass http://plain; } },
+        'GET none /f' => '404 route_not_found',
+        'GET none /p' => '404 route_not_found',
+        'GET a /p' => '200 plain GET /p'],
+
+    'an explicit one before files' => [q{
+        location / { ROUTE root DIR/www; } },
+        'GET a /files/one' => '200 file files/one',
+        'GET none /files/one' => '404 route_not_found',
+        'GET asleep /files/one' => '503 vm_not_running'],
+
     'error pages of a server' => [q{ ROUTE
         error_page 404 /404.html;
         error_page 502 503 /sorry;
