@@ -208,12 +208,12 @@ soak: test-ready
 	@SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) \
 	    $(PROVE) -v t/e2e/soak.t
 
-## bench         Hatch beside nginx itself and its peers; 16 minutes
+## bench         Hatch beside nginx itself and its peers; 20 minutes
 bench: test-ready | deps-bench
 	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run \
 	    --json=$(BUILD)/bench.json | tee $(BUILD)/bench.txt
 
-## bench-quick   the same in two minutes, for daily use
+## bench-quick   the same in three minutes, for daily use
 bench-quick: test-ready | deps-bench
 	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run --quick
 
