@@ -161,7 +161,9 @@ $(BUILD)/unit/zone-poke: $(BUILD)/obj/t/lib/zone_poke.o
 $(BUILD)/unit/route-poke: $(BUILD)/obj/t/lib/route_poke.o
 $(BUILD)/unit/store-hold: $(BUILD)/obj/t/lib/store_hold.o
 $(BUILD)/unit/first-byte: $(BUILD)/obj/bench/first_byte.o
-$(BUILD)/unit/load: $(BUILD)/obj/bench/load.o $(BUILD)/obj/bench/load_peer.o
+$(BUILD)/unit/load: $(BUILD)/obj/bench/load.o \
+                    $(BUILD)/obj/bench/load_crowd.o \
+                    $(BUILD)/obj/bench/load_peer.o
 $(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
 $(BUILD)/unit/domains: $(BUILD)/obj/bench/domains.o
 $(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
@@ -207,12 +209,12 @@ soak: test-ready
 	@SOAK_SECONDS=$(SOAK_SECONDS) SOAK_CLIENTS=$(SOAK_CLIENTS) \
 	    $(PROVE) -v t/e2e/soak.t
 
-## bench         Hatch beside nginx itself and its peers; 16 minutes
+## bench         Hatch beside nginx itself and its peers; 20 minutes
 bench: test-ready | deps-bench
 	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run \
 	    --json=$(BUILD)/bench.json | tee $(BUILD)/bench.txt
 
-## bench-quick   the same in two minutes, for daily use
+## bench-quick   the same in three minutes, for daily use
 bench-quick: test-ready | deps-bench
 	@HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib bench/run --quick
 

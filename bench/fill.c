@@ -6,8 +6,9 @@
  *   fill publish PATH SECONDS         changes states of what is there, in
  *                                     bursts of 1000 every 10 ms
  *   fill index DIR                    builds the index of the routes
- *   fill agent SOCKET                 tells workers that each VM that they
- *                                     ask for is ready, as an agent would
+ *   fill agent SOCKET [VM]            tells workers that each VM that they
+ *                                     ask for is ready, as an agent would;
+ *                                     but VM i, of which it says nothing
  */
 
 #define _GNU_SOURCE
@@ -196,12 +197,16 @@ fill_index(const char *dir)
 
 /* One message of a worker; -1: it has gone. */
 static int
-answer(int fd)
+answer(int fd, const char *never)
 {
     hatch_wake_message_t  m;
 
     if (recv(fd, &m, sizeof(m), MSG_WAITALL) != sizeof(m)) {
         return -1;
+    }
+
+    if (strncmp(m.vm, never, sizeof(m.vm)) == 0) {
+        return 0;
     }
 
     m.type = HATCH_WAKE_READY;
@@ -215,7 +220,7 @@ answer(int fd)
 
 
 static int
-agent(const char *path)
+agent(const char *path, const char *never)
 {
     int                 n = 1, i;
     struct pollfd       fds[64];
@@ -237,7 +242,7 @@ agent(const char *path)
 
     while (poll(fds, (nfds_t) n, -1) > 0) {
         for (i = n - 1; i > 0; i--) {
-            if (fds[i].revents != 0 && answer(fds[i].fd) != 0) {
+            if (fds[i].revents != 0 && answer(fds[i].fd, never) != 0) {
                 (void) close(fds[i].fd);
                 fds[i] = fds[--n];
             }
@@ -258,6 +263,8 @@ agent(const char *path)
 int
 main(int argc, char **argv)
 {
+    char  never[HATCH_ID_SIZE] = "none";
+
     if (argc == 5 && strcmp(argv[1], "zone") == 0) {
         return fill_zone(argv[2], (unsigned) atoi(argv[3]),
                          (unsigned) atoi(argv[4]));
@@ -277,8 +284,12 @@ main(int argc, char **argv)
         return fill_index(argv[2]);
     }
 
-    if (argc == 3 && strcmp(argv[1], "agent") == 0) {
-        return agent(argv[2]);
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], "agent") == 0) {
+        if (argc == 4) {
+            make_id(never, "vm_", (unsigned) atoi(argv[3]));
+        }
+
+        return agent(argv[2], never);
     }
 
     fprintf(stderr, "usage: fill zone|routes|index|publish|agent ...\n");

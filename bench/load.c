@@ -16,6 +16,11 @@
  *   interval=US        not as fast as possible: one request, then so long none
  *   scrape=PATH        and one more connection that asks for this all the time
  *   patch=PATH         and eight more that change the port of this route
+ *   crowd=PORT,...     with interval=: others that disturb these, in the pauses
+ *   slow=N half=N      so many that send a byte now and then, or a request and
+ *                      the end of what they send
+ *   resets=N held=HOST so many that ask the first port for this host and reset
+ *                      the connection some time after
  *
  * One line of JSON: requests, how long they took, new connections to the
  * backend, connections that the server closed, and whatever was not a 200 with
@@ -109,6 +114,11 @@ parse(int argc, char **argv)
         OPTION(host, options.host = value)
         OPTION(scrape, options.scrape = value)
         OPTION(patch, options.patch = value)
+        OPTION(crowd, options.crowd = value)
+        OPTION(slow, options.slow = (unsigned) atoi(value))
+        OPTION(half, options.half = (unsigned) atoi(value))
+        OPTION(resets, options.resets = (unsigned) atoi(value))
+        OPTION(held, options.held = value)
         OPTION(connections, a.connections = (unsigned) atoi(value))
         OPTION(path, a.path = value)
         OPTION(versus, set_target(&b, value))
@@ -152,11 +162,13 @@ print(double seconds)
 {
     printf("{\"requests\":%llu,\"seconds\":%.3f,\"errors\":%llu,"
            "\"accepted\":%llu,\"closed\":%llu,\"scrapes\":%llu,"
-           "\"patches\":%llu,\"bad\":\"%.3s\",\"p50\":%.1f,\"p99\":%.1f}\n",
+           "\"patches\":%llu,\"crowd\":%llu,\"bad\":\"%.3s\","
+           "\"p50\":%.1f,\"p99\":%.1f}\n",
            (unsigned long long) a.requests, seconds,
            (unsigned long long) a.errors, (unsigned long long) a.accepted,
            (unsigned long long) a.closed, (unsigned long long) load.scrapes,
-           (unsigned long long) load.patches, a.bad,
+           (unsigned long long) load.patches,
+           (unsigned long long) load.crowd, a.bad,
            target_quantile(&a, 0.5), target_quantile(&a, 0.99));
 }
 
@@ -169,6 +181,7 @@ measure(void)
     target_init(&a, 1);
     target_begin(&a);
     load_others(&a);
+    crowd_init();
 
     end = load_now() + (uint64_t) (plan.warm * 1e9);
 

@@ -39,6 +39,10 @@ typedef struct {
     unsigned     names;
     double       interval;      /* us */
     const char  *host, *scrape, *patch;
+
+    /* what load_crowd.c does in the pauses of interval= */
+    unsigned     slow, half, resets;
+    const char  *crowd, *held;
 } load_options_t;
 
 
@@ -47,7 +51,7 @@ extern load_options_t  options;
 extern struct load_s {
     int        measuring;
     target_t  *target;          /* that is asked, the only one */
-    uint64_t   scrapes, patches;
+    uint64_t   scrapes, patches, crowd;
 } load;
 
 
@@ -64,6 +68,12 @@ void target_begin(target_t *target);
 
 /* The clients of scrape= and patch= begin; they do not end. */
 void load_others(target_t *target);
+
+/* Connects those of slow=, half= and resets=. */
+void crowd_init(void);
+
+/* One of them does something, if it is time; nobody waits for an answer. */
+void crowd_turn(void);
 
 /* Asks no more, and waits until all answers have come. */
 void target_end(target_t *target);

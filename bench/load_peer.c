@@ -560,8 +560,12 @@ load_turn(void)
         readers[peer->kind](peer);
     }
 
-    if (next != 0 && load_now() >= next) {
-        next = 0;
-        client_ask(load.target->clients[0]);
+    if (next != 0) {
+        crowd_turn();
+
+        if (load_now() >= next) {
+            next = 0;
+            client_ask(load.target->clients[0]);
+        }
     }
 }

@@ -331,6 +331,24 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;' },
             check("$name: others", ask($port, 'GET a /x'), '200 A GET /x');
         }],
 
+    'hatch_wake by detours' => [{ held => 0 }, q{
+        location / { error_page 418 = @vm; return 418; }
+        location @vm { ROUTE PASS hatch_wake off; hatch_asleep_status 200; }
+        location ~ ^/(re|gex)$ { ROUTE PASS hatch_wake off; }
+        location /rewrite { hatch_wake off; rewrite ^ /on last; }
+        location /on { ROUTE PASS } },
+        'GET a /x' => '200 A GET /x',
+        'asleep' => sub {
+            my ($port, $name) = @_;
+            sleep_now();
+            check("$name: named", ask($port, 'GET a /x'),
+                  '200 {"state":"paused"}');
+            check("$name: regular expression", ask($port, 'GET a /re'),
+                  '503 vm_not_running');
+            check("$name: where it ends up", ask($port, 'GET a /rewrite'),
+                  '200 A GET /on');
+        }],
+
     'hatch_wake_timeout' => [q{
         hatch_wake_timeout 200ms;
         location / { ROUTE PASS }

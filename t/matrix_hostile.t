@@ -6,6 +6,8 @@
 use strict;
 use warnings;
 
+use IO::Select;
+use IO::Socket::INET;
 use Test::Hatch world => 'plain';
 use Test::Hatch::Matrix;
 use Test::More;
@@ -40,6 +42,34 @@ sub expect_100 {
     return $rest =~ /HTTP\/1\.1 (\d+)/ ? "100 $1" : '100 and nothing';
 }
 
+# A guest on a port of B that sends an event, and the next one when its answer
+# was read.
+sub events {
+    my ($port, $name) = @_;
+    my $listener = IO::Socket::INET->new(Listen => 5, ReuseAddr => 1,
+                                         LocalAddr => '127.55.0.3:7000',
+                                         Timeout => 10) or die;
+    create_route($vm{b}, 'events', 7000);
+    my $s = Test::Hatch::connect_to("127.0.0.1:$port");
+    print $s "GET / HTTP/1.0\r\nHost: events.hatch.localhost\r\n\r\n";
+    $s->flush;
+    my $guest;
+    # the agent looks whether the port is served, and says nothing
+    while (1) {
+        $guest = $listener->accept or die;
+        last if <$guest>;
+    }
+    print $guest "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+               . "X-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
+               . "data: 1\n\n";
+    $guest->flush;
+    my $got = '';
+    ok(wait_until("$name: the first event", sub {
+        IO::Select->new($s)->can_read(0) && sysread $s, $got, 4096, length $got;
+        $got =~ /data: 1/
+    }, 5), "$name: the first event comes at once");
+}
+
 matrix({},
 
     # --- guests ---
@@ -71,6 +101,9 @@ matrix({},
             check($name, $r, '200 A GET /accel');
             cmp_ok(time - $began, '<', 5, "$name: not slower by it");
         }],
+
+    'X-Accel-Buffering of a guest' => [q{ location / { ROUTE PASS } },
+        'it stays' => \&events],
 
     # what the user says of it stays
     'X-Accel of a guest, below settings' => [q{

@@ -116,6 +116,20 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         'GET none /alias' => '200 file files/one',
         'GET none /own' => '200 own'],
 
+    'other handlers below a server\'s' => [q{ ROUTE
+        location / { PASS }
+        location /f { fastcgi_pass 127.0.0.1:1; }
+        location /p { proxy_pass http://plain; } },
+        'GET none /f' => '404 route_not_found',
+        'GET none /p' => '404 route_not_found',
+        'GET a /p' => '200 plain GET /p'],
+
+    'an explicit one before files' => [q{
+        location / { ROUTE root DIR/www; } },
+        'GET a /files/one' => '200 file files/one',
+        'GET none /files/one' => '404 route_not_found',
+        'GET asleep /files/one' => '503 vm_not_running'],
+
     'error pages of a server' => [q{ ROUTE
         error_page 404 /404.html;
         error_page 502 503 /sorry;
@@ -349,7 +363,9 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         'GET a /part?of=b.hatch.localhost' =>
             '200 A GET /part?of=b.hatch.localhost',
         'GET b /part?of=b.hatch.localhost' =>
-            '200 B GET /part?of=b.hatch.localhost'],
+            '200 B GET /part?of=b.hatch.localhost',
+        'GET a /part?of=b.hatch.localhost' =>
+            '200 A GET /part?of=b.hatch.localhost'],
 
     'a hit in two stages' => [{ held => 0, http => q{
         server { listen unix:DIR/inner.sock; location / { ROUTE PASS } } } }, q{
@@ -419,9 +435,10 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
 # --- a request is one, however often it is redirected ---
 
 sub counted {
-    my ($row, $question, $expected) = @_;
+    my ($row, $question, $expected, $then) = @_;
     my $before = requests_total();
     check("$row: $question", ask(row_port($row), $question), $expected);
+    wait_until("$row: the rest of it", $then) if $then;
     is(requests_total() - $before, 1, "$row: counted once");
 }
 counted('location', 'GET a /x', '200 A GET /x');
@@ -430,6 +447,11 @@ counted('named location', 'GET a /x', '200 A GET /x');
 counted('recursive_error_pages, guest to guest', 'GET a /teapot',
         '200 A GET /third');
 counted('error_page', 'GET refused /x', qr/^200 asleep vm_/);
+counted('post_action', 'GET a /last', '200 A GET /last',
+        sub { guest_log() =~ m{^A GET /posted/last$}m });
+sleep_now();
+counted('recursive_error_pages, guest to guest', 'GET a /teapot',
+        '200 A GET /third');
 
 allow_log(qr/connect\(\) failed \(111: Connection refused\)/,
           qr/access forbidden by rule/, qr/limiting requests/,

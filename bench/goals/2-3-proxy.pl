@@ -6,29 +6,6 @@ use warnings;
 
 our ($dir, $build, $quick, $backend, $vms_most, $routes_most, $for_server);
 
-sub proxies {
-    my ($vms, $routes) = @_;
-    my $conf = zone_and_routes("proxy$vms-$routes", $vms, $routes);
-    # else it would be built while we measure
-    fill('index', "$dir/proxy$vms-$routes.routes");
-
-    my ($health, $static) = (reference(), proxy(8002, 'static'));
-    my $hatch = proxy(8003, 'vms', 'hatch_route hatch.local;');
-    return start_server("proxy$vms-$routes", $conf . <<"END");
-    upstream static {
-        server 127.1.0.0:$backend;
-        keepalive 128;
-        keepalive_requests 100000000;
-    }
-    upstream vms {
-        hatch keepalive=16384 keepalive_requests=1000000;
-    }
-$health
-$static
-$hatch
-END
-}
-
 # How long a bare relay takes for a request, us.
 sub relayed {
     my ($vms) = @_;

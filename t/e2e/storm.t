@@ -35,6 +35,8 @@ my $http = <<'END';
             proxy_set_header Host $host;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $http_connection;
+            # where the agent says nothing in time, nobody is held
+            proxy_connect_timeout 500ms;
             proxy_read_timeout 1h;
         }
     }
@@ -233,4 +235,5 @@ ok(wait_until('two workers', sub { servers() == 2 }, 10),
 stop_nginx();
 ok(wait_until('none', sub { servers() == 0 }, 10), 'and none at the end');
 
+allow_log(qr/upstream timed out .* while connecting to upstream.*never/);
 done();
