@@ -131,6 +131,10 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
         ngx_hatch_agent_init_process(agent);
     }
 
+    if (ngx_hatch_waiter_room(agent, vm) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
     /* a worker that exits has closed it after its last waiter */
 
     if (agent->connection == NULL && ngx_exiting) {
@@ -156,12 +160,13 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
         }
     }
 
-    if (ngx_hatch_waiter_room(agent, vm) != NGX_OK) {
-        return NGX_BUSY;
-    }
-
     group = ngx_hatch_group_get(agent, vm, port);
+
     if (group == NULL) {
+        if (ngx_exiting && agent->held == 0) {
+            ngx_hatch_agent_close(agent);
+        }
+
         return NGX_ERROR;
     }
 

@@ -93,6 +93,7 @@ static ngx_uint_t
 ngx_http_hatch_hold_unneeded(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     hatch_zone_peer_t *vm)
 {
+    uint64_t             of;
     ngx_hatch_waiter_t  *waiter;
 
     /* one without an address is refused later, one of no agent is let go */
@@ -119,13 +120,16 @@ ngx_http_hatch_hold_unneeded(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
 
         /*
          * What the agent said is true of the guest that it spoke of, not of
-         * one that was started since; an agent of before does not say which.
+         * one that was started since.  If it does not say which, as those of
+         * before, it is the one that ran when it was asked.
          */
 
-        if (waiter->incarnation == vm->incarnation) {
+        of = waiter->incarnation ? waiter->incarnation : ctx->hold->asked;
+
+        if (of == vm->incarnation) {
             ngx_http_hatch_set_served(ctx);
 
-        } else if (waiter->incarnation != 0) {
+        } else if (of != 0) {
             return 0;
         }
     }
@@ -193,6 +197,7 @@ ngx_http_hatch_hold_begin(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
         rc = ngx_hatch_waiter_join(agent, &hold->waiter, herd, left);
 
     } else {
+        hold->asked = runs ? vm->incarnation : 0;
         rc = ngx_hatch_waiter_ask(agent, &hold->waiter, ctx->route.vm,
                                   ctx->route.target_port, left, runs);
     }

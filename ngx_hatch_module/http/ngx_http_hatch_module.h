@@ -94,6 +94,7 @@ typedef union {
 typedef struct {
     ngx_hatch_waiter_t       waiter;        /* its state is that of the hold */
     ngx_msec_t               deadline;
+    uint64_t                 asked;         /* incarnation then; 0: it slept */
     uint64_t                 since;         /* us */
     ngx_uint_t               kind;          /* hatch_wake_kind_t */
     ngx_uint_t               time;          /* us */
@@ -117,6 +118,7 @@ typedef struct {
 
     ngx_str_t                peer_name;     /* "address:port", for logs */
     ngx_http_request_t      *request;
+    ngx_msec_t               looked;        /* when it was ready, see there */
     ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
     ngx_http_hatch_hold_t   *hold;          /* NULL: it was not held */
 

@@ -388,6 +388,7 @@ ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     }
 
     ctx->ready = 1;
+    ctx->looked = ngx_current_msec;
 
     return NGX_DECLINED;
 }

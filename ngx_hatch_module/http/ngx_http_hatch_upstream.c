@@ -469,11 +469,12 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->connection = NULL;
 
     /*
-     * It was, when hatch_route looked.  Since then a body may have been read,
-     * another try may have failed, half a file may have been sent.
+     * It was, when hatch_route looked, nearly always in this very turn.  Since
+     * then a body may have been read, another try may have failed, half a file
+     * may have been sent.
      */
 
-    if (!ngx_http_hatch_same_vm(peer)) {
+    if (ctx->looked != ngx_current_msec && !ngx_http_hatch_same_vm(peer)) {
         ngx_log_error(NGX_LOG_ERR, pc->log, 0,
                       "hatch: the guest of %s that the request began with is "
                       "gone", ctx->route.vm);
