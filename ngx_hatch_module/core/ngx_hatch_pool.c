@@ -4,32 +4,29 @@
 #include "hatch_hash.h"
 
 
-/* An address, filled up with zeroes: compared and hashed in words. */
+/*
+ * A guest that has said "timeout=5" closes the connection after five seconds
+ * by its own clock, which began to run before ours.
+ */
+#define NGX_HATCH_POOL_MARGIN  500
 
-#define NGX_HATCH_POOL_WORDS  4
-
-#if (NGX_HAVE_INET6)
-typedef char  ngx_hatch_pool_fits[sizeof(struct sockaddr_in6)
-                                  <= NGX_HATCH_POOL_WORDS * sizeof(uint64_t)
-                                  ? 1 : -1];
-#endif
-
-typedef struct {
-    uint64_t                 word[NGX_HATCH_POOL_WORDS];
-} ngx_hatch_pool_key_t;
+/* So long a connection of a guest that says nothing counts as fresh, ms. */
+#define NGX_HATCH_POOL_FRESH   1000
 
 
 /*
- * Those of one address are a stack, the one used last on top; the tops of a
+ * Those of one key are a stack, the one used last on top; the tops of a
  * bucket are a list.  All are made at once and never freed, so that keeping a
  * connection needs no memory.
  */
 
 struct ngx_hatch_pool_idle_s {
     ngx_queue_t              queue;         /* of the pool */
+    ngx_queue_t              all;           /* of all pools */
     ngx_hatch_pool_t        *pool;
     ngx_connection_t        *connection;
-    ngx_msec_t               until;
+    ngx_msec_t               since;
+    ngx_msec_t               timeout;       /* of the guest; 0: none said */
     ngx_hatch_pool_idle_t   *above;         /* NULL: it is the top one */
     ngx_hatch_pool_idle_t   *below;
     ngx_hatch_pool_idle_t   *next;          /* top: in its bucket; or free */
@@ -38,44 +35,65 @@ struct ngx_hatch_pool_idle_s {
 };
 
 
+static ngx_uint_t ngx_hatch_pool_fresh(ngx_hatch_pool_idle_t *idle);
+static const char *ngx_hatch_pool_refuse(ngx_hatch_pool_t *pool,
+    ngx_connection_t *c);
+static void ngx_hatch_pool_make_room(ngx_hatch_pool_t *pool);
 static ngx_int_t ngx_hatch_pool_init(ngx_hatch_pool_t *pool);
-static ngx_int_t ngx_hatch_pool_key(ngx_hatch_pool_key_t *key,
-    struct sockaddr *sockaddr, socklen_t socklen);
 static ngx_hatch_pool_idle_t **ngx_hatch_pool_find(ngx_hatch_pool_t *pool,
     ngx_hatch_pool_key_t *key);
 static void ngx_hatch_pool_push(ngx_hatch_pool_t *pool,
     ngx_hatch_pool_idle_t **link, ngx_hatch_pool_key_t *key,
-    ngx_connection_t *c);
+    ngx_connection_t *c, ngx_msec_t timeout);
 static void ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle,
     ngx_hatch_pool_idle_t **link);
-static void ngx_hatch_pool_close(ngx_hatch_pool_idle_t *idle);
+static void ngx_hatch_pool_close(ngx_hatch_pool_idle_t *idle,
+    const char *why);
 static void ngx_hatch_pool_read_handler(ngx_event_t *ev);
 static void ngx_hatch_pool_write_handler(ngx_event_t *ev);
 static void ngx_hatch_pool_timer(ngx_event_t *ev);
 static void ngx_hatch_pool_cleanup(void *data);
 
 
+/* Of all pools of this process: idle connections, and how many. */
+
+static ngx_queue_t  ngx_hatch_pool_all;     /* waits longest: last */
+static ngx_uint_t   ngx_hatch_pool_n;
+
+
 ngx_connection_t *
-ngx_hatch_pool_get(ngx_hatch_pool_t *pool, struct sockaddr *sockaddr,
-    socklen_t socklen, ngx_log_t *log)
+ngx_hatch_pool_get(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key,
+    ngx_uint_t fresh, ngx_log_t *log)
 {
     ngx_connection_t        *c;
-    ngx_hatch_pool_key_t     key;
     ngx_hatch_pool_idle_t  **link;
 
-    if (pool->pid != ngx_pid
-        || ngx_hatch_pool_key(&key, sockaddr, socklen) != NGX_OK)
-    {
+    if (pool->pid != ngx_pid) {
         return NULL;
     }
 
-    link = ngx_hatch_pool_find(pool, &key);
+    link = ngx_hatch_pool_find(pool, key);
+
     if (*link == NULL) {
+        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, log, 0, "hatch pool: none");
+        return NULL;
+    }
+
+    /* those below have waited longer */
+
+    if (fresh && !ngx_hatch_pool_fresh(*link)) {
+        ngx_log_debug1(NGX_LOG_DEBUG_EVENT, log, 0,
+                       "hatch pool: none is fresh, the last has waited %M",
+                       ngx_current_msec - (*link)->since);
         return NULL;
     }
 
     c = (*link)->connection;
     ngx_hatch_pool_take(*link, link);
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
 
     c->idle = 0;
     c->sent = 0;
@@ -85,46 +103,68 @@ ngx_hatch_pool_get(ngx_hatch_pool_t *pool, struct sockaddr *sockaddr,
     c->write->log = log;
     c->pool->log = log;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, log, 0,
+                   "hatch pool: connection %d after %ui requests", c->fd,
+                   c->requests);
+
     return c;
+}
+
+
+static ngx_uint_t
+ngx_hatch_pool_fresh(ngx_hatch_pool_idle_t *idle)
+{
+    ngx_msec_t  age;
+
+    age = ngx_current_msec - idle->since;
+
+    if (idle->timeout == 0) {
+        return age < NGX_HATCH_POOL_FRESH;
+    }
+
+    return age + NGX_HATCH_POOL_MARGIN < idle->timeout;
 }
 
 
 ngx_int_t
 ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
-    struct sockaddr *sockaddr, socklen_t socklen)
+    ngx_hatch_pool_key_t *key, ngx_msec_t timeout)
 {
-    ngx_queue_t             *q;
-    ngx_hatch_pool_key_t     key;
+    const char              *why;
     ngx_hatch_pool_idle_t  **link;
 
-    if (pool->max == 0 || c->requests >= pool->requests
-        || ngx_current_msec - c->start_time > pool->time
-        || c->read->eof || c->read->error || c->read->timedout
-        || c->write->error || c->write->timedout
-        || ngx_terminate || ngx_exiting
-        || (pool->pid != ngx_pid && ngx_hatch_pool_init(pool) != NGX_OK)
-        || ngx_hatch_pool_key(&key, sockaddr, socklen) != NGX_OK
-        || (!c->read->active && ngx_handle_read_event(c->read, 0) != NGX_OK))
-    {
+    why = ngx_hatch_pool_refuse(pool, c);
+
+    if (why != NULL) {
+        ngx_log_debug2(NGX_LOG_DEBUG_EVENT, c->log, 0,
+                       "hatch pool: connection %d not kept: %s", c->fd, why);
         return NGX_DECLINED;
     }
 
-    link = ngx_hatch_pool_find(pool, &key);
+    link = ngx_hatch_pool_find(pool, key);
 
     if (*link != NULL && (*link)->n >= pool->max_per_host) {
+        ngx_log_debug2(NGX_LOG_DEBUG_EVENT, c->log, 0,
+                       "hatch pool: connection %d not kept: it has %ui",
+                       c->fd, (*link)->n);
         return NGX_DECLINED;
     }
 
-    if (pool->free == NULL) {
-        q = ngx_queue_last(&pool->idle);
-        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue));
+    if (pool->free == NULL
+        || ngx_hatch_pool_n >= ngx_max(ngx_cycle->connection_n / 2, 1))
+    {
+        ngx_hatch_pool_make_room(pool);
 
-        /* it may have been the link */
+        /* what was closed may have been the link */
 
-        link = ngx_hatch_pool_find(pool, &key);
+        link = ngx_hatch_pool_find(pool, key);
     }
 
-    ngx_hatch_pool_push(pool, link, &key, c);
+    ngx_hatch_pool_push(pool, link, key, c, timeout);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, c->log, 0,
+                   "hatch pool: connection %d kept, timeout %M", c->fd,
+                   timeout);
 
     if (c->read->timer_set) {
         ngx_del_timer(c->read);
@@ -134,7 +174,14 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
         ngx_del_timer(c->write);
     }
 
-    /* one timer for all: they come and go in the order of their times */
+    /*
+     * One timer for all, since they come and go in the order of their times;
+     * but what a guest closes sooner has one of its own.
+     */
+
+    if (timeout != 0 && timeout < pool->timeout) {
+        ngx_add_timer(c->read, timeout);
+    }
 
     if (!pool->timer.timer_set) {
         ngx_add_timer(&pool->timer, pool->timeout);
@@ -159,12 +206,73 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
 }
 
 
+/* Why a connection cannot be kept; NULL: it can. */
+
+static const char *
+ngx_hatch_pool_refuse(ngx_hatch_pool_t *pool, ngx_connection_t *c)
+{
+    if (pool->max == 0) {
+        return "none is";
+    }
+
+    if (c->requests >= pool->requests) {
+        return "keepalive_requests";
+    }
+
+    if (ngx_current_msec - c->start_time > pool->time) {
+        return "keepalive_time";
+    }
+
+    if (c->read->eof || c->read->error || c->read->timedout
+        || c->write->error || c->write->timedout)
+    {
+        return "it failed";
+    }
+
+    if (ngx_terminate || ngx_exiting) {
+        return "the worker ends";
+    }
+
+    if ((pool->pid != ngx_pid && ngx_hatch_pool_init(pool) != NGX_OK)
+        || (!c->read->active && ngx_handle_read_event(c->read, 0) != NGX_OK))
+    {
+        return "out of memory or events";
+    }
+
+    return NULL;
+}
+
+
+/* For one more of this pool. */
+
+static void
+ngx_hatch_pool_make_room(ngx_hatch_pool_t *pool)
+{
+    ngx_queue_t  *q;
+
+    if (pool->free == NULL) {
+        q = ngx_queue_last(&pool->idle);
+        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue),
+                             "the pool is full");
+        return;
+    }
+
+    q = ngx_queue_last(&ngx_hatch_pool_all);
+    ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, all),
+                         "half of worker_connections are kept");
+}
+
+
 static ngx_int_t
 ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
 {
     ngx_uint_t              i, max, buckets;
     ngx_pool_cleanup_t     *cln;
     ngx_hatch_pool_idle_t  *idle;
+
+    if (ngx_hatch_pool_all.next == NULL) {
+        ngx_queue_init(&ngx_hatch_pool_all);
+    }
 
     max = ngx_max(ngx_min(pool->max, ngx_cycle->connection_n / 2), 1);
 
@@ -206,52 +314,32 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
 }
 
 
-/* Family, port, address and incarnation. */
-
-static ngx_int_t
-ngx_hatch_pool_key(ngx_hatch_pool_key_t *key, struct sockaddr *sockaddr,
-    socklen_t socklen)
-{
-    if (socklen == sizeof(struct sockaddr_in)) {
-        ngx_memcpy(key->word, sockaddr, sizeof(struct sockaddr_in));
-        key->word[2] = 0;
-        key->word[3] = 0;
-        return NGX_OK;
-    }
-
-    if (socklen > sizeof(key->word)) {
-        return NGX_DECLINED;
-    }
-
-    ngx_memzero(key->word, sizeof(key->word));
-    ngx_memcpy(key->word, sockaddr, socklen);
-
-    return NGX_OK;
-}
-
-
-/* The link to the top one of an address, or to the NULL where it would be. */
+/* The link to the top one of a key, or to the NULL where it would be. */
 
 static ngx_hatch_pool_idle_t **
 ngx_hatch_pool_find(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key)
 {
-    uint64_t                 hash, *word;
+    uint64_t                 hash;
+    ngx_hatch_pool_key_t    *k;
     ngx_hatch_pool_idle_t  **link;
 
-    hash = hatch_hash_word(hatch_hash_word(0, key->word[0]), key->word[1]);
-
-    if (key->word[2] | key->word[3]) {
-        hash = hatch_hash_word(hash, key->word[2]);
-        hash = hatch_hash_word(hash, key->word[3]);
-    }
+    hash = hatch_hash_word(0, key->guest);
+    hash = hatch_hash_word(hash, key->address[0] ^ key->address[1]);
+    hash = hatch_hash_word(hash, key->protocol ^ key->name
+                                 ^ (uint64_t) key->port << 48);
 
     link = &pool->hash[hatch_hash_end(hash) & pool->mask];
 
     for ( /* void */ ; *link != NULL; link = &(*link)->next) {
-        word = (*link)->key.word;
+        k = &(*link)->key;
 
-        if (word[0] == key->word[0] && word[1] == key->word[1]
-            && word[2] == key->word[2] && word[3] == key->word[3])
+        if (k->guest == key->guest
+            && k->address[0] == key->address[0]
+            && k->address[1] == key->address[1]
+            && k->protocol == key->protocol
+            && k->name == key->name
+            && k->port == key->port
+            && k->family == key->family)
         {
             break;
         }
@@ -261,11 +349,11 @@ ngx_hatch_pool_find(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key)
 }
 
 
-/* Onto the others of its address, of which link points to the top one. */
+/* Onto the others of its key, of which link points to the top one. */
 
 static void
 ngx_hatch_pool_push(ngx_hatch_pool_t *pool, ngx_hatch_pool_idle_t **link,
-    ngx_hatch_pool_key_t *key, ngx_connection_t *c)
+    ngx_hatch_pool_key_t *key, ngx_connection_t *c, ngx_msec_t timeout)
 {
     ngx_hatch_pool_idle_t  *idle, *top;
 
@@ -289,14 +377,17 @@ ngx_hatch_pool_push(ngx_hatch_pool_t *pool, ngx_hatch_pool_idle_t **link,
 
     idle->key = *key;
     idle->connection = c;
-    idle->until = ngx_current_msec + pool->timeout;
+    idle->since = ngx_current_msec;
+    idle->timeout = timeout;
     ngx_queue_insert_head(&pool->idle, &idle->queue);
+    ngx_queue_insert_head(&ngx_hatch_pool_all, &idle->all);
+    ngx_hatch_pool_n++;
 
     c->data = idle;
 }
 
 
-/* Out of the pool; link points to the top one of its address. */
+/* Out of the pool; link points to the top one of its key. */
 
 static void
 ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle, ngx_hatch_pool_idle_t **link)
@@ -325,17 +416,24 @@ ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle, ngx_hatch_pool_idle_t **link)
     }
 
     ngx_queue_remove(&idle->queue);
+    ngx_queue_remove(&idle->all);
+    ngx_hatch_pool_n--;
+
     idle->next = pool->free;
     pool->free = idle;
 }
 
 
 static void
-ngx_hatch_pool_close(ngx_hatch_pool_idle_t *idle)
+ngx_hatch_pool_close(ngx_hatch_pool_idle_t *idle, const char *why)
 {
     ngx_connection_t  *c;
 
     c = idle->connection;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_EVENT, c->log, 0,
+                   "hatch pool: connection %d closed: %s", c->fd, why);
+
     ngx_hatch_pool_take(idle, ngx_hatch_pool_find(idle->pool, &idle->key));
 
 #if (NGX_SSL)
@@ -367,19 +465,24 @@ ngx_hatch_pool_read_handler(ngx_event_t *ev)
 
     c = ev->data;
 
-    if (!c->close && !ev->timedout) {
-        n = recv(c->fd, buf, 1, MSG_PEEK);
+    if (c->close || ev->timedout) {
+        ngx_hatch_pool_close(c->data, c->close ? "the worker ends"
+                                               : "the guest's own timeout");
+        return;
+    }
 
-        if (n == -1 && ngx_socket_errno == NGX_EAGAIN) {
-            ev->ready = 0;
+    n = recv(c->fd, buf, 1, MSG_PEEK);
 
-            if (ngx_handle_read_event(c->read, 0) == NGX_OK) {
-                return;
-            }
+    if (n == -1 && ngx_socket_errno == NGX_EAGAIN) {
+        ev->ready = 0;
+
+        if (ngx_handle_read_event(c->read, 0) == NGX_OK) {
+            return;
         }
     }
 
-    ngx_hatch_pool_close(c->data);
+    ngx_hatch_pool_close(c->data, n > 0 ? "the guest sent something"
+                                        : "the guest closed it");
 }
 
 
@@ -404,14 +507,15 @@ ngx_hatch_pool_timer(ngx_event_t *ev)
 
         q = ngx_queue_last(&pool->idle);
         idle = ngx_queue_data(q, ngx_hatch_pool_idle_t, queue);
-        left = (ngx_msec_int_t) (idle->until - ngx_current_msec);
+        left = (ngx_msec_int_t) (idle->since + pool->timeout
+                                 - ngx_current_msec);
 
         if (left > 0 && !ngx_exiting) {
             ngx_add_timer(ev, (ngx_msec_t) left);
             return;
         }
 
-        ngx_hatch_pool_close(idle);
+        ngx_hatch_pool_close(idle, "keepalive_timeout");
     }
 }
 
@@ -427,7 +531,8 @@ ngx_hatch_pool_cleanup(void *data)
 
     while (!ngx_queue_empty(&pool->idle)) {
         q = ngx_queue_last(&pool->idle);
-        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue));
+        ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue),
+                             "the cycle ends");
     }
 
     if (pool->timer.timer_set) {

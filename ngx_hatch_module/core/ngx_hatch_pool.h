@@ -1,11 +1,11 @@
 
 /*
- * Idle connections to guests, kept for the next request: found by address in
+ * Idle connections to guests, kept for the next request: found by key in
  * constant time, however many VMs are awake.  Knows connections, no requests.
  *
- * One pool per upstream block and worker; event loop only.  The address is all
- * of the sockaddr, with the incarnation that hatch_route has put there, so a
- * connection to a guest that is gone is never found.
+ * One pool per upstream block and worker; event loop only.  The key says
+ * which guest, and how it is spoken to, so that a connection to a guest that
+ * is gone, or one that speaks something else, is never found.
  */
 
 
@@ -21,6 +21,21 @@
 typedef struct ngx_hatch_pool_idle_s  ngx_hatch_pool_idle_t;
 
 
+/*
+ * Two connections with the same key can take each other's place.  Every bit
+ * counts.
+ */
+
+typedef struct {
+    uint64_t                 guest;         /* another one, another guest */
+    uint64_t                 address[2];    /* as in the zone, zero-padded */
+    uint64_t                 protocol;      /* what is spoken */
+    uint32_t                 name;          /* a hash of TLS' server name */
+    uint16_t                 port;
+    uint16_t                 family;
+} ngx_hatch_pool_key_t;
+
+
 typedef struct {
     /* configuration */
     ngx_uint_t               max;           /* idle ones; 0: none are kept */
@@ -32,24 +47,31 @@ typedef struct {
     /* of this worker */
     ngx_pid_t                pid;
     ngx_uint_t               mask;          /* of hash[] */
-    ngx_hatch_pool_idle_t  **hash;          /* the top one of each address */
+    ngx_hatch_pool_idle_t  **hash;          /* the top one of each key */
     ngx_hatch_pool_idle_t   *free;
     ngx_queue_t              idle;          /* waits longest: last */
     ngx_event_t              timer;
 } ngx_hatch_pool_t;
 
 
-/* An idle connection to this address, or NULL. */
+/*
+ * An idle connection with this key, or NULL.  With fresh, only one which its
+ * guest cannot have closed yet: idle for less than the guest's timeout by half
+ * a second, or for less than a second where the guest named none.
+ */
 ngx_connection_t *ngx_hatch_pool_get(ngx_hatch_pool_t *pool,
-    struct sockaddr *sockaddr, socklen_t socklen, ngx_log_t *log);
+    ngx_hatch_pool_key_t *key, ngx_uint_t fresh, ngx_log_t *log);
 
 /*
- * Keeps a connection that nobody uses; of a pool that is full, the one that
+ * Keeps a connection that nobody uses, for at most timeout ms, which is what
+ * its guest said (0: it said nothing).  Of a pool that is full, the one that
  * waits longest makes room.  NGX_DECLINED: it is not kept (it is used up, or
- * its host has enough), and still the caller's.  At most half of
- * worker_connections are kept.
+ * its host has enough), and still the caller's.
+ *
+ * All pools of a worker keep at most half of worker_connections; when they
+ * have as many, the one that waits longest in any of them makes room.
  */
 ngx_int_t ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
-    struct sockaddr *sockaddr, socklen_t socklen);
+    ngx_hatch_pool_key_t *key, ngx_msec_t timeout);
 
 #endif /* _NGX_HATCH_POOL_H_INCLUDED_ */

@@ -26,6 +26,7 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
      *     hmcf->store.dir, hmcf->store.size and the rest of it = 0
      *     hmcf->wake.path and the rest of it, but what is below, = 0
      *     hmcf->busy.timer and the rest of it = 0
+     *     hmcf->cache = NULL
      *     hmcf->use = 0
      */
 
@@ -198,6 +199,12 @@ ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               NGX_HTTP_HATCH_MAX_AGE);
     ngx_conf_merge_value(conf->summary, prev->summary, 0);
     ngx_conf_merge_ptr_value(conf->keys, prev->keys, NULL);
+
+#if (NGX_HTTP_CACHE)
+    if (ngx_http_hatch_cache_merge(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+#endif
 
     return NGX_CONF_OK;
 }

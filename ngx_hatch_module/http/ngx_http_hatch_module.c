@@ -327,6 +327,8 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
         ngx_http_hatch_filter_init();
     }
 
+    ngx_http_hatch_unwrap(cf);
+
     return NGX_OK;
 }
 

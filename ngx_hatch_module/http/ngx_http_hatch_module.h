@@ -29,6 +29,7 @@ typedef struct {
     ngx_hatch_store_t        store;
     ngx_hatch_wake_t         wake;          /* hatch_agent */
     ngx_hatch_busy_t         busy;
+    void                    *cache;         /* of ngx_http_hatch_cache.c */
     ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
 } ngx_http_hatch_main_conf_t;
 
@@ -37,6 +38,10 @@ typedef struct {
 
 typedef struct {
     ngx_hatch_pool_t         pool;
+    ngx_command_t           *slice;         /* NULL: there is no such module */
+    ngx_uint_t               slice_index;
+    unsigned                 hatch:1;       /* there is that directive */
+    unsigned                 keepalive:1;   /* and nginx's own, which wraps */
 } ngx_http_hatch_srv_conf_t;
 
 
@@ -97,8 +102,6 @@ typedef struct {
 
     ngx_str_t                peer_name;     /* "address:port", for logs */
     ngx_http_request_t      *request;
-    ngx_http_upstream_t     *upstream;      /* of the last "hatch" */
-    ngx_hatch_pool_t        *pool;          /* the same */
     ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
     ngx_http_hatch_hold_t   *hold;          /* NULL: it was not held */
 
@@ -129,6 +132,10 @@ extern ngx_module_t  ngx_http_hatch_module;
     ((ngx_http_hatch_loc_conf_t *)                                            \
      ngx_http_get_module_loc_conf(r, ngx_http_hatch_module))
 
+
+/* Of a hatch_zone_peer_t: another one, another guest. */
+#define NGX_HTTP_HATCH_GUEST(vm)                                              \
+    ((vm)->incarnation ^ (vm)->generation << 44)
 
 #define ngx_http_hatch_socklen(ctx)                                           \
     ((ctx)->address.sockaddr.sa_family == AF_INET                             \
@@ -175,6 +182,34 @@ ngx_int_t ngx_http_hatch_metrics_handler(ngx_http_request_t *r);
 /* The directive "hatch" of an upstream block, and its configuration. */
 void *ngx_http_hatch_create_srv_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* Puts "hatch" back where another module has wrapped it; at the very end. */
+void ngx_http_hatch_unwrap(ngx_conf_t *cf);
+
+/* Has this block the directive "hatch"? */
+ngx_uint_t ngx_http_hatch_is_upstream(ngx_http_upstream_srv_conf_t *uscf);
+
+/*
+ * The directive of another HTTP module, and that module's ctx_index; NULL if
+ * nginx was built without.
+ */
+ngx_command_t *ngx_http_hatch_find_command(ngx_conf_t *cf, const char *name,
+    ngx_uint_t *ctx_index);
+
+#if (NGX_HTTP_CACHE)
+
+/* Has the location's caches asked for what may pass; when it is merged. */
+ngx_int_t ngx_http_hatch_cache_merge(ngx_conf_t *cf,
+    ngx_http_hatch_loc_conf_t *conf);
+
+/*
+ * Does the cache key of the request, which is made, belong to its VM alone?
+ * ctx may be NULL.
+ */
+ngx_uint_t ngx_http_hatch_cache_safe(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
+
+#endif
 
 /* Registration, from the module's pre- and postconfiguration. */
 ngx_int_t ngx_http_hatch_add_variables(ngx_conf_t *cf);

@@ -5,12 +5,33 @@
  * The peer belongs to the request; nothing of it is in nginx's lists of
  * servers.  Idle connections are kept in a pool of our own: the list of
  * nginx's "keepalive" is searched from its head, which takes the longer the
- * more VMs are awake.  With that directive behind "hatch", it wraps these
- * functions, and its list is filled first.
+ * more VMs are awake, and it knows connections by their address alone.  That
+ * module puts itself around these functions where its directive is behind
+ * "hatch", and since nginx 1.29.7 without it, too; it is taken off again.
  */
 
 
 #include "ngx_http_hatch_conf.h"
+
+
+/* Guests' timeouts are counted up to this, s. */
+
+#define NGX_HTTP_HATCH_TIMEOUT_MAX  86400
+
+
+/*
+ * How a request reaches its VM, or one of nginx's clones of it ("slice",
+ * background updates of a cache), which share its ctx.
+ */
+
+typedef struct {
+    ngx_http_request_t      *request;
+    ngx_http_upstream_t     *upstream;
+    ngx_http_hatch_ctx_t    *ctx;           /* of the clone's original */
+    ngx_hatch_pool_t        *pool;
+    ngx_hatch_pool_key_t     key;
+    unsigned                 last:1;        /* the VM is not needed after it */
+} ngx_http_hatch_peer_t;
 
 
 static ngx_int_t ngx_http_hatch_upstream_parameter(ngx_conf_t *cf,
@@ -19,10 +40,14 @@ static ngx_int_t ngx_http_hatch_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_http_hatch_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
+static ngx_int_t ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer);
 static ngx_int_t ngx_http_hatch_get_peer(ngx_peer_connection_t *pc,
     void *data);
+static ngx_uint_t ngx_http_hatch_same_vm(ngx_http_hatch_peer_t *peer);
 static void ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
+static ngx_int_t ngx_http_hatch_guest_timeout(ngx_http_upstream_t *u,
+    ngx_msec_t *timeout);
 
 #if (NGX_HTTP_SSL)
 static ngx_int_t ngx_http_hatch_set_session(ngx_peer_connection_t *pc,
@@ -46,7 +71,7 @@ ngx_http_hatch_create_srv_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /* set by ngx_pcalloc(): the rest of hscf->pool = 0 */
+    /* set by ngx_pcalloc(): the rest of hscf = 0 */
 
     hscf->pool.max = NGX_CONF_UNSET_UINT;
     hscf->pool.max_per_host = NGX_CONF_UNSET_UINT;
@@ -114,6 +139,10 @@ ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     uscf->flags = NGX_HTTP_UPSTREAM_CREATE;
     uscf->peer.init_upstream = ngx_http_hatch_init_upstream;
+
+    hscf->hatch = 1;
+    hscf->slice = ngx_http_hatch_find_command(cf, "slice",
+                                              &hscf->slice_index);
 
     return NGX_CONF_OK;
 }
@@ -184,6 +213,9 @@ ngx_http_hatch_upstream_parameter(ngx_conf_t *cf, ngx_hatch_pool_t *pool,
 static ngx_int_t
 ngx_http_hatch_init_upstream(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 {
+    ngx_uint_t                  index;
+    ngx_http_hatch_srv_conf_t  *hscf;
+
     if (us->servers->nelts > 1) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "upstream \"%V\" has \"hatch\" and \"server\" in %s:%ui",
@@ -202,7 +234,104 @@ ngx_http_hatch_init_upstream(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 
     us->peer.init = ngx_http_hatch_init_peer;
 
+    /*
+     * Whoever has put himself around us was told to, before nginx 1.29.7.
+     * Since then "keepalive" does so by itself; what its configuration begins
+     * with is the number of the directive, and is unset until a later step.
+     */
+
+    hscf = ngx_http_conf_upstream_srv_conf(us, ngx_http_hatch_module);
+    hscf->keepalive = 1;
+
+    if (nginx_version >= 1029007) {
+        hscf->keepalive = ngx_http_hatch_find_command(cf, "keepalive", &index)
+                          && *(ngx_uint_t *) us->srv_conf[index]
+                             != NGX_CONF_UNSET_UINT;
+    }
+
     return NGX_OK;
+}
+
+
+void
+ngx_http_hatch_unwrap(ngx_conf_t *cf)
+{
+    ngx_uint_t                       i;
+    ngx_http_hatch_srv_conf_t       *hscf;
+    ngx_http_upstream_srv_conf_t   **uscfp;
+    ngx_http_upstream_main_conf_t   *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (!ngx_http_hatch_is_upstream(uscfp[i])
+            || uscfp[i]->peer.init == ngx_http_hatch_init_peer)
+        {
+            continue;
+        }
+
+        uscfp[i]->peer.init = ngx_http_hatch_init_peer;
+
+        hscf = ngx_http_conf_upstream_srv_conf(uscfp[i],
+                                               ngx_http_hatch_module);
+
+        if (hscf->keepalive) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "\"keepalive\" is ignored in upstream \"%V\" in "
+                          "%s:%ui, \"hatch\" has a parameter of that name",
+                          &uscfp[i]->host, uscfp[i]->file_name,
+                          uscfp[i]->line);
+        }
+    }
+}
+
+
+ngx_uint_t
+ngx_http_hatch_is_upstream(ngx_http_upstream_srv_conf_t *uscf)
+{
+    ngx_http_hatch_srv_conf_t  *hscf;
+
+    /* those that "proxy_pass http://127.0.0.1" makes have no configuration */
+
+    if (uscf->srv_conf == NULL) {
+        return 0;
+    }
+
+    hscf = ngx_http_conf_upstream_srv_conf(uscf, ngx_http_hatch_module);
+
+    return hscf->hatch;
+}
+
+
+ngx_command_t *
+ngx_http_hatch_find_command(ngx_conf_t *cf, const char *name,
+    ngx_uint_t *ctx_index)
+{
+    ngx_uint_t      i;
+    ngx_command_t  *cmd;
+    ngx_module_t  **modules;
+
+    modules = cf->cycle->modules;
+
+    for (i = 0; modules[i] != NULL; i++) {
+
+        if (modules[i]->type != NGX_HTTP_MODULE
+            || modules[i]->commands == NULL)
+        {
+            continue;
+        }
+
+        for (cmd = modules[i]->commands; cmd->name.len != 0; cmd++) {
+            if (ngx_strcmp(cmd->name.data, name) == 0) {
+                *ctx_index = modules[i]->ctx_index;
+                return cmd;
+            }
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -210,8 +339,10 @@ static ngx_int_t
 ngx_http_hatch_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us)
 {
+    u_char                     *size;
     ngx_http_upstream_t        *u;
     ngx_http_hatch_ctx_t       *ctx;
+    ngx_http_hatch_peer_t      *peer;
     ngx_http_hatch_srv_conf_t  *hscf;
 
     ctx = ngx_http_hatch_get_ctx(r);
@@ -226,10 +357,39 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
     u = r->upstream;
     hscf = ngx_http_conf_upstream_srv_conf(us, ngx_http_hatch_module);
 
-    ctx->upstream = u;
-    ctx->pool = &hscf->pool;
+    peer = ngx_palloc(r->pool, sizeof(ngx_http_hatch_peer_t));
+    if (peer == NULL) {
+        return NGX_ERROR;
+    }
 
-    u->peer.data = ctx;
+    peer->request = r;
+    peer->upstream = u;
+    peer->ctx = ctx;
+    peer->pool = &hscf->pool;
+
+    /* what a clone asks for, or "slice", goes on until the request ends */
+
+    peer->last = ctx->request == r;
+
+    if (hscf->slice != NULL) {
+        size = (u_char *) r->loc_conf[hscf->slice_index] + hscf->slice->offset;
+
+        if (*(size_t *) size != 0) {
+            peer->last = 0;
+        }
+    }
+
+    if (ngx_http_hatch_peer_key(peer) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+#if (NGX_HTTP_CACHE)
+    if (r->cache != NULL && !ngx_http_hatch_cache_safe(r, ctx)) {
+        u->cacheable = 0;
+    }
+#endif
+
+    u->peer.data = peer;
     u->peer.get = ngx_http_hatch_get_peer;
     u->peer.free = ngx_http_hatch_free_peer;
     u->peer.tries = 1;
@@ -243,17 +403,101 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
 }
 
 
+/*
+ * Whose connections can take each other's place.  What is spoken is told by
+ * the function that makes the request (HTTP, gRPC, FastCGI ...), or, with TLS,
+ * by the location, since that decides on certificates.
+ */
+
+static ngx_int_t
+ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer)
+{
+    ngx_http_upstream_t   *u;
+    ngx_hatch_pool_key_t  *key;
+    ngx_http_hatch_ctx_t  *ctx;
+#if (NGX_HTTP_SSL)
+    ngx_str_t              name;
+#endif
+
+    u = peer->upstream;
+    ctx = peer->ctx;
+    key = &peer->key;
+
+    key->guest = ctx->guest;
+    key->address[0] = 0;
+    key->address[1] = 0;
+    key->protocol = (uintptr_t) u->create_request;
+    key->name = 0;
+    key->port = ctx->route.target_port;
+    key->family = ctx->address.sockaddr.sa_family;
+
+    if (key->family == AF_INET) {
+        ngx_memcpy(key->address, &ctx->address.sockaddr_in.sin_addr, 4);
+#if (NGX_HAVE_INET6)
+    } else {
+        ngx_memcpy(key->address, &ctx->address.sockaddr_in6.sin6_addr, 16);
+#endif
+    }
+
+#if (NGX_HTTP_SSL)
+
+    if (u->ssl) {
+        key->protocol = (uintptr_t) u->conf;
+
+        /* two names of one VM may have two certificates */
+
+        if (u->conf->ssl_name != NULL
+            && (u->conf->ssl_server_name || u->conf->ssl_verify))
+        {
+            if (ngx_http_complex_value(peer->request, u->conf->ssl_name, &name)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            key->name = ngx_crc32_long(name.data, name.len);
+        }
+    }
+
+#endif
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_http_hatch_ctx_t *ctx = data;
+    ngx_http_hatch_peer_t *peer = data;
 
-    ngx_connection_t  *c;
+    ngx_uint_t             fresh;
+    ngx_connection_t      *c;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    ctx = peer->ctx;
+
+    pc->cached = 0;
+    pc->connection = NULL;
+
+    /*
+     * It was, when hatch_route looked.  Since then a body may have been read,
+     * another try may have failed, half a file may have been sent.
+     */
+
+    if (!ngx_http_hatch_same_vm(peer)) {
+        ngx_log_error(NGX_LOG_ERR, pc->log, 0,
+                      "hatch: the guest of %s that the request began with is "
+                      "gone", ctx->route.vm);
+
+        pc->tries = 0;
+
+        return NGX_DECLINED;
+    }
 
     /* also of another try, after the first has ended */
 
     if (!ctx->busy.active) {
-        ngx_hatch_busy_again(&ngx_http_hatch_main_conf(ctx->request)->busy,
+        ngx_hatch_busy_again(&ngx_http_hatch_main_conf(peer->request)->busy,
                              &ctx->busy);
     }
 
@@ -261,12 +505,47 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->socklen = ngx_http_hatch_socklen(ctx);
     pc->name = &ctx->peer_name;
 
-    c = ngx_hatch_pool_get(ctx->pool, pc->sockaddr, pc->socklen, pc->log);
+    /* nginx sends these only once, even if the guest has closed meanwhile */
 
-    pc->cached = c != NULL;
+    fresh = peer->request->method
+            & (NGX_HTTP_POST|NGX_HTTP_LOCK|NGX_HTTP_PATCH);
+
+    c = ngx_hatch_pool_get(peer->pool, &peer->key, fresh, pc->log);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pc->log, 0,
+                   "hatch get peer %s at %V, kept: %p", ctx->route.vm,
+                   pc->name, c);
+
+    if (c == NULL) {
+        return NGX_OK;
+    }
+
+    pc->cached = 1;
     pc->connection = c;
 
-    return c != NULL ? NGX_DONE : NGX_OK;
+    return NGX_DONE;
+}
+
+
+/* Is that guest still there, at that address? */
+
+static ngx_uint_t
+ngx_http_hatch_same_vm(ngx_http_hatch_peer_t *peer)
+{
+    hatch_zone_t          *zone;
+    hatch_zone_peer_t      vm;
+    ngx_http_hatch_ctx_t  *ctx;
+
+    ctx = peer->ctx;
+    zone = ngx_hatch_zone_get(&ngx_http_hatch_main_conf(peer->request)->zone);
+
+    return zone != NULL
+           && hatch_zone_peer(zone, ctx->route.vm, &vm) == 0
+           && vm.generation == ctx->busy.generation
+           && NGX_HTTP_HATCH_GUEST(&vm) == ctx->guest
+           && ngx_memcmp(vm.address, peer->key.address,
+                         vm.family == 4 ? 4 : 16)
+              == 0;
 }
 
 
@@ -274,27 +553,36 @@ static void
 ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state)
 {
-    ngx_http_hatch_ctx_t *ctx = data;
+    ngx_http_hatch_peer_t *peer = data;
 
-    ngx_http_upstream_t  *u;
+    ngx_msec_t             timeout;
+    ngx_http_upstream_t   *u;
+    ngx_http_hatch_ctx_t  *ctx;
 
-    u = ctx->upstream;
+    u = peer->upstream;
+    ctx = peer->ctx;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pc->log, 0,
+                   "hatch free peer %s, state %ui, keepalive %ui",
+                   ctx->route.vm, state, (ngx_uint_t) u->keepalive);
 
     /* one that has answered, and to which nothing is owed */
 
     if (pc->connection != NULL && !(state & NGX_PEER_FAILED) && u->keepalive
         && u->request_body_sent
-        && ngx_hatch_pool_put(ctx->pool, pc->connection, pc->sockaddr,
-                              pc->socklen)
+        && ngx_http_hatch_guest_timeout(u, &timeout) == NGX_OK
+        && ngx_hatch_pool_put(peer->pool, pc->connection, &peer->key, timeout)
            == NGX_OK)
     {
         pc->connection = NULL;
     }
 
-    /* what nginx still has to send needs no VM */
+    /* what nginx still has to send needs no VM; else it ends with ctx */
 
-    ngx_hatch_busy_end(&ngx_http_hatch_main_conf(ctx->request)->busy,
-                       &ctx->busy);
+    if (peer->last) {
+        ngx_hatch_busy_end(&ngx_http_hatch_main_conf(peer->request)->busy,
+                           &ctx->busy);
+    }
 
     if (ctx->hold != NULL) {
         ngx_hatch_wake_forget(&ctx->hold->waiter);
@@ -305,6 +593,69 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     if (pc->tries) {
         pc->tries--;
     }
+}
+
+
+/*
+ * How long the guest keeps the connection, by "Keep-Alive: timeout=5" of its
+ * answer, ms; 0: it does not say.  NGX_DECLINED: no time at all.
+ */
+
+static ngx_int_t
+ngx_http_hatch_guest_timeout(ngx_http_upstream_t *u, ngx_msec_t *timeout)
+{
+    u_char           *p, *last;
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    *timeout = 0;
+
+    part = &u->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NGX_OK;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == sizeof("Keep-Alive") - 1
+            && ngx_strncasecmp(h[i].key.data, (u_char *) "Keep-Alive",
+                               sizeof("Keep-Alive") - 1)
+               == 0)
+        {
+            break;
+        }
+    }
+
+    last = h[i].value.data + h[i].value.len;
+    p = ngx_strlcasestrn(h[i].value.data, last, (u_char *) "timeout=",
+                         sizeof("timeout=") - 2);
+
+    if (p == NULL) {
+        return NGX_OK;
+    }
+
+    p += sizeof("timeout=") - 1;
+
+    if (p == last || *p < '0' || *p > '9') {
+        return NGX_OK;
+    }
+
+    for (n = 0; p < last && *p >= '0' && *p <= '9'; p++) {
+        n = ngx_min(n * 10 + *p - '0', NGX_HTTP_HATCH_TIMEOUT_MAX);
+    }
+
+    *timeout = (ngx_msec_t) n * 1000;
+
+    return n ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -1,16 +1,22 @@
 #!/usr/bin/perl
 
 # The pool of "hatch": connections to guests are used again, found by address,
-# bounded, and none outlives its guest.
+# bounded, and none outlives its guest or what its guest has said of it.
 
 use strict;
 use warnings;
 
 use IO::Select;
+use Time::HiRes qw(time);
 use Test::Hatch world => 'plain';
 use Test::More;
 
 # --- a guest, at every address: says who asks; /hold waits for /go ---
+#
+# Its answers to /timeout=N announce that it closes idle connections after N
+# seconds.  On one that it has not heard of for one second it does so, if a
+# request begins with "/late": as if both had crossed.  /drop is closed without
+# an answer, /drops says how often.
 
 my $guest;
 
@@ -21,7 +27,8 @@ sub start_guest {
     return close $listener if $guest;
 
     my $select = IO::Select->new($listener);
-    my (%number, %count, @held, $connections);
+    my (%number, %count, %heard, @held, $connections);
+    my $drops = 0;
 
     while (my @ready = $select->can_read) {
         for my $s (@ready) {
@@ -29,6 +36,7 @@ sub start_guest {
                 my $new = $s->accept;
                 $number{$new} = ++$connections;
                 $count{$new} = 0;
+                $heard{$new} = time;
                 $select->add($new);
                 next;
             }
@@ -41,9 +49,23 @@ sub start_guest {
             }
 
             $count{$s}++;
-            my $text = "$number{$s} $count{$s}";
-            my $answer = "HTTP/1.1 200 OK\r\nContent-Length: "
-                       . length($text) . "\r\n\r\n$text";
+            my $idle = time - $heard{$s};
+            $heard{$s} = time;
+            $drops++ if $request =~ m{^\w+ /drop };
+            if ($request =~ m{^\w+ /drop }
+                || ($request =~ m{^\w+ /late} && $idle >= 1))
+            {
+                $select->remove($s);
+                close $s;
+                next;
+            }
+
+            my $text = $request =~ m{^GET /drops} ? $drops
+                                                  : "$number{$s} $count{$s}";
+            my ($timeout) = $request =~ m{^\w+ /(timeout=\d+)};
+            my $head = "Content-Length: " . length $text;
+            $head .= "\r\nKeep-Alive: $timeout, max=99" if $timeout;
+            my $answer = "HTTP/1.1 200 OK\r\n$head\r\n\r\n$text";
 
             if ($request =~ m{^GET /hold}) {
                 push @held, [$s, $answer];
@@ -87,8 +109,8 @@ sub nginx {
 }
 
 sub ask {
-    my ($n, $path) = @_;
-    my $r = page("vm$n", $path // '/');
+    my ($n, $path, $method) = @_;
+    my $r = page("vm$n", $path, $method);
     return $r ? $r->{status} == 200 ? $r->{body} : $r->{status} : 'none';
 }
 
@@ -183,13 +205,97 @@ ok(wait_until('a new one takes its place', sub {
     return (ask(0) =~ /^(\d+)/)[0] != $old;
 }), 'none is used for ever');
 
-# --- nginx's own list in front ---
+# --- what the guest says of its connections ---
 
-nginx('hatch; keepalive 2;');
-my $first = ask(0);
-is(ask(0), $first =~ s/(\d+)$/$1 + 1/er, 'with "keepalive"');
+sub connections_of {
+    my ($n) = @_;
+    my $remote = sprintf '%02X00007F:1B58', $n + 2;
+    return grep / $remote 01 /, split /\n/, slurp('/proc/net/tcp');
+}
+
+nginx('hatch;');
+my ($number) = ask(7, '/timeout=60') =~ /^(\d+)/;
+is(ask(7, '/timeout=0'), "$number 2", 'one without any time is used');
+is(scalar connections_of(7), 0, 'and then closed');
+
+# the youngest of all these: when it is closed, all have waited for a second
+($number) = ask(0) =~ /^(\d+)/;
+my ($patient) = ask(1, '/timeout=60') =~ /^(\d+)/;
+ask(2, '/timeout=1');
+ok(wait_until('a guest closes after a second: so does nginx',
+              sub { !connections_of(2) }, 5), 'no longer than the guest says');
+is(scalar connections_of(0), 1, 'one that says nothing keeps its connection');
+
+unlike(ask(0, '/late', 'POST'), qr/^(?:$number |5)/,
+       'a POST is not sent on it');
+is(ask(1, '/', 'POST'), "$patient 2", 'where the guest waits longer it is');
+
+ok(wait_until('a POST goes on a connection that was just used', sub {
+    my ($before) = ask(3) =~ /^(\d+)/;
+    return (ask(3, '/', 'POST') =~ /^(\d+)/)[0] == $before;
+}), 'a fresh one takes a POST');
+
+ask(4);
+ask(2, '/timeout=1');
+wait_until('a second has gone by', sub { !connections_of(2) }, 5);
+like(ask(4, '/late'), qr/ 1$/, 'a GET that meets a closed one is sent again');
+
+# what the guest has had is not sent twice
+ask(5);
+my $drops = ask(6, '/drops');
+is(ask(5, '/drop', 'POST'), 502, 'a POST without an answer');
+is(ask(6, '/drops'), $drops + 1, 'the guest has seen it once');
+
+# --- two blocks share half of the worker's connections ---
+
+{
+    stop_nginx();
+    my $conf = nginx_conf(workers => 1, http => <<'EOF');
+    upstream more {
+        hatch;
+    }
+    server {
+        listen 127.0.0.1:9091;
+        location / {
+            hatch_route hatch.localhost;
+            proxy_pass http://more;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }
+    }
+EOF
+    $conf =~ s/worker_connections \d+/worker_connections 24/ or die;
+    start_nginx(conf => $conf);
+
+    my @answers;
+    for my $port (9090, 9091) {
+        push @answers, map http("127.0.0.1:$port", 'GET', '/', undef,
+                                Host => "vm$_.hatch.localhost"), 0 .. 7;
+    }
+    is(join(' ', map $_ ? $_->{status} : 'none', @answers),
+       join(' ', (200) x 16), 'two blocks, eight VMs each');
+    is(connections(), 12, 'half of 24 are kept');
+    is(scalar connections_of(0), 1, 'the oldest made room');
+    is(scalar connections_of(7), 2, 'the youngest stay');
+}
+
+# --- nginx's own directive behind it: ignored ---
+
+nginx('hatch keepalive=3; keepalive 1;');
 ask($_) for 0 .. 7;
-is(connections(), 2, 'its number counts');
+is(connections(), 3, 'the number behind "keepalive" does not count');
+
+for my $keepalive ('', 'keepalive 16;') {
+    my $conf = nginx_conf();
+    $conf =~ s/hatch;/hatch; $keepalive/ or die;
+    write_file("$dir/test.conf", $conf);
+    my $out = qx($Test::Hatch::nginx -t -c $dir/test.conf -e $dir/t.log 2>&1);
+    is($? >> 8, 0, "nginx -t passes with \"$keepalive\"");
+    my @warnings = $out =~ /\[warn\] (.*)/g;
+    is(scalar @warnings, $keepalive ? 1 : 0, 'and warns of what it ignores');
+    like("@warnings", qr/^"keepalive" is ignored in upstream "vms" in \S+:\d+/,
+         'in words') if $keepalive;
+}
 
 # --- what is refused ---
 

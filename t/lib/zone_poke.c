@@ -3,12 +3,14 @@
  *
  *   zone-poke [OPTION...] PATH SLOTS [ID STATE ADDRESS[=NAME]]...
  *
- * Publishes these VMs.  ADDRESS is IPv4, IPv6 or "-" for none.
+ * Publishes these VMs.  ADDRESS is IPv4, IPv6 or "-" for none.  Those that
+ * are there already stay; STATE "gone" takes one away.
  *
  *   --age=MS            the last sign of life was so long ago
  *   --libvirt=STATE     unknown, connected (the default) or disconnected
  *   --unpublished       the list of VMs is not complete yet
  *   --figures           statistics and counters, all different
+ *   --incarnation=N     of all these VMs
  *   --more=N            N more VMs that run, with statistics
  */
 
@@ -26,6 +28,7 @@
 static struct {
     unsigned long    age;
     unsigned         more;
+    unsigned         incarnation;
     int              figures;
     int              unpublished;
     hatch_libvirt_t  libvirt;
@@ -40,6 +43,9 @@ poke_option(const char *arg)
 
     } else if (strncmp(arg, "--more=", 7) == 0) {
         options.more = (unsigned) strtoul(arg + 7, NULL, 10);
+
+    } else if (strncmp(arg, "--incarnation=", 14) == 0) {
+        options.incarnation = (unsigned) strtoul(arg + 14, NULL, 10);
 
     } else if (strcmp(arg, "--figures") == 0) {
         options.figures = 1;
@@ -120,7 +126,13 @@ poke_vm(hatch_zone_writer_t *writer, unsigned n, const char *id,
     int64_t           slot;
     hatch_zone_vm_t   vm;
 
+    if (strcmp(state, "gone") == 0) {
+        (void) hatch_zone_drop(writer, id);
+        return;
+    }
+
     memset(&vm, 0, sizeof(vm));
+    vm.incarnation = options.incarnation;
     (void) snprintf(vm.id, sizeof(vm.id), "%s", id);
     vm.vcpus = 1;
     vm.memory = 1 << 20;
