@@ -21,17 +21,24 @@
 
 /*
  * How a request reaches its VM, or one of nginx's clones of it ("slice",
- * background updates of a cache), which share its ctx.
+ * background updates of a cache), which share its ctx.  Kept small, as that.
  */
 
 typedef struct {
     ngx_http_request_t      *request;
-    ngx_http_upstream_t     *upstream;
     ngx_http_hatch_ctx_t    *ctx;           /* of the clone's original */
-    ngx_hatch_pool_t        *pool;
-    ngx_hatch_pool_key_t     key;
+    uint32_t                 name;          /* of TLS: a hash */
+    unsigned                 seen:1;        /* the VM, in this very turn */
     unsigned                 last:1;        /* the VM is not needed after it */
 } ngx_http_hatch_peer_t;
+
+
+/* The pool of the request's upstream block. */
+
+#define ngx_http_hatch_peer_pool(r)                                           \
+    (&((ngx_http_hatch_srv_conf_t *)                                          \
+       ngx_http_conf_upstream_srv_conf((r)->upstream->upstream,               \
+                                       ngx_http_hatch_module))->pool)
 
 
 static ngx_int_t ngx_http_hatch_upstream_parameter(ngx_conf_t *cf,
@@ -40,7 +47,11 @@ static ngx_int_t ngx_http_hatch_init_upstream(ngx_conf_t *cf,
     ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_http_hatch_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us);
-static ngx_int_t ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer);
+#if (NGX_HTTP_SSL)
+static ngx_int_t ngx_http_hatch_peer_name(ngx_http_hatch_peer_t *peer);
+#endif
+static void ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer,
+    ngx_hatch_pool_key_t *key);
 static ngx_int_t ngx_http_hatch_get_peer(ngx_peer_connection_t *pc,
     void *data);
 static ngx_uint_t ngx_http_hatch_same_vm(ngx_http_hatch_peer_t *peer);
@@ -363,9 +374,21 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
     }
 
     peer->request = r;
-    peer->upstream = u;
     peer->ctx = ctx;
-    peer->pool = &hscf->pool;
+    peer->name = 0;
+
+    /*
+     * hatch_route has just looked, unless nginx has waited for a body since,
+     * or for another request that fills its cache.
+     */
+
+    peer->seen = ctx->request == r
+                 && r->http_version < NGX_HTTP_VERSION_20
+                 && (r->request_body == NULL || r->request_body->bufs == NULL)
+#if (NGX_HTTP_CACHE)
+                 && r->cache == NULL
+#endif
+                 ;
 
     /* what a clone asks for, or "slice", goes on until the request ends */
 
@@ -379,9 +402,11 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
         }
     }
 
-    if (ngx_http_hatch_peer_key(peer) != NGX_OK) {
+#if (NGX_HTTP_SSL)
+    if (u->ssl && ngx_http_hatch_peer_name(peer) != NGX_OK) {
         return NGX_ERROR;
     }
+#endif
 
 #if (NGX_HTTP_CACHE)
     if (r->cache != NULL && !ngx_http_hatch_cache_safe(r, ctx)) {
@@ -403,31 +428,58 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
 }
 
 
+#if (NGX_HTTP_SSL)
+
+/* Two names of one VM may have two certificates. */
+
+static ngx_int_t
+ngx_http_hatch_peer_name(ngx_http_hatch_peer_t *peer)
+{
+    ngx_str_t                  name;
+    ngx_http_upstream_conf_t  *conf;
+
+    conf = peer->request->upstream->conf;
+
+    if (conf->ssl_name == NULL
+        || (!conf->ssl_server_name && !conf->ssl_verify))
+    {
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(peer->request, conf->ssl_name, &name)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    peer->name = ngx_crc32_long(name.data, name.len);
+
+    return NGX_OK;
+}
+
+#endif
+
+
 /*
  * Whose connections can take each other's place.  What is spoken is told by
  * the function that makes the request (HTTP, gRPC, FastCGI ...), or, with TLS,
  * by the location, since that decides on certificates.
  */
 
-static ngx_int_t
-ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer)
+static void
+ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer, ngx_hatch_pool_key_t *key)
 {
     ngx_http_upstream_t   *u;
-    ngx_hatch_pool_key_t  *key;
     ngx_http_hatch_ctx_t  *ctx;
-#if (NGX_HTTP_SSL)
-    ngx_str_t              name;
-#endif
 
-    u = peer->upstream;
+    u = peer->request->upstream;
     ctx = peer->ctx;
-    key = &peer->key;
 
     key->guest = ctx->guest;
     key->address[0] = 0;
     key->address[1] = 0;
     key->protocol = (uintptr_t) u->create_request;
-    key->name = 0;
+    key->name = peer->name;
     key->port = ctx->route.target_port;
     key->family = ctx->address.sockaddr.sa_family;
 
@@ -440,28 +492,10 @@ ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer)
     }
 
 #if (NGX_HTTP_SSL)
-
     if (u->ssl) {
         key->protocol = (uintptr_t) u->conf;
-
-        /* two names of one VM may have two certificates */
-
-        if (u->conf->ssl_name != NULL
-            && (u->conf->ssl_server_name || u->conf->ssl_verify))
-        {
-            if (ngx_http_complex_value(peer->request, u->conf->ssl_name, &name)
-                != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-
-            key->name = ngx_crc32_long(name.data, name.len);
-        }
     }
-
 #endif
-
-    return NGX_OK;
 }
 
 
@@ -472,19 +506,22 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 
     ngx_uint_t             fresh;
     ngx_connection_t      *c;
+    ngx_http_request_t    *r;
+    ngx_hatch_pool_key_t   key;
     ngx_http_hatch_ctx_t  *ctx;
 
+    r = peer->request;
     ctx = peer->ctx;
 
     pc->cached = 0;
     pc->connection = NULL;
 
     /*
-     * It was, when hatch_route looked.  Since then a body may have been read,
-     * another try may have failed, half a file may have been sent.
+     * Since hatch_route has looked a body may have been read, another try may
+     * have failed, half a file may have been sent.
      */
 
-    if (!ngx_http_hatch_same_vm(peer)) {
+    if (!peer->seen && !ngx_http_hatch_same_vm(peer)) {
         ngx_log_error(NGX_LOG_ERR, pc->log, 0,
                       "hatch: the guest of %s that the request began with is "
                       "gone", ctx->route.vm);
@@ -494,11 +531,12 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
         return NGX_DECLINED;
     }
 
+    peer->seen = 0;
+
     /* also of another try, after the first has ended */
 
     if (!ctx->busy.active) {
-        ngx_hatch_busy_again(&ngx_http_hatch_main_conf(peer->request)->busy,
-                             &ctx->busy);
+        ngx_hatch_busy_again(&ngx_http_hatch_main_conf(r)->busy, &ctx->busy);
     }
 
     pc->sockaddr = &ctx->address.sockaddr;
@@ -507,10 +545,11 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 
     /* nginx sends these only once, even if the guest has closed meanwhile */
 
-    fresh = peer->request->method
-            & (NGX_HTTP_POST|NGX_HTTP_LOCK|NGX_HTTP_PATCH);
+    fresh = r->method & (NGX_HTTP_POST|NGX_HTTP_LOCK|NGX_HTTP_PATCH);
 
-    c = ngx_hatch_pool_get(peer->pool, &peer->key, fresh, pc->log);
+    ngx_http_hatch_peer_key(peer, &key);
+
+    c = ngx_hatch_pool_get(ngx_http_hatch_peer_pool(r), &key, fresh, pc->log);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pc->log, 0,
                    "hatch get peer %s at %V, kept: %p", ctx->route.vm,
@@ -534,16 +573,18 @@ ngx_http_hatch_same_vm(ngx_http_hatch_peer_t *peer)
 {
     hatch_zone_t          *zone;
     hatch_zone_peer_t      vm;
+    ngx_hatch_pool_key_t   key;
     ngx_http_hatch_ctx_t  *ctx;
 
     ctx = peer->ctx;
+    ngx_http_hatch_peer_key(peer, &key);
     zone = ngx_hatch_zone_get(&ngx_http_hatch_main_conf(peer->request)->zone);
 
     return zone != NULL
            && hatch_zone_peer(zone, ctx->route.vm, &vm) == 0
            && vm.generation == ctx->busy.generation
            && NGX_HTTP_HATCH_GUEST(&vm) == ctx->guest
-           && ngx_memcmp(vm.address, peer->key.address,
+           && ngx_memcmp(vm.address, key.address,
                          vm.family == 4 ? 4 : 16)
               == 0;
 }
@@ -556,10 +597,13 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_http_hatch_peer_t *peer = data;
 
     ngx_msec_t             timeout;
+    ngx_http_request_t    *r;
     ngx_http_upstream_t   *u;
+    ngx_hatch_pool_key_t   key;
     ngx_http_hatch_ctx_t  *ctx;
 
-    u = peer->upstream;
+    r = peer->request;
+    u = r->upstream;
     ctx = peer->ctx;
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pc->log, 0,
@@ -570,18 +614,22 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
 
     if (pc->connection != NULL && !(state & NGX_PEER_FAILED) && u->keepalive
         && u->request_body_sent
-        && ngx_http_hatch_guest_timeout(u, &timeout) == NGX_OK
-        && ngx_hatch_pool_put(peer->pool, pc->connection, &peer->key, timeout)
-           == NGX_OK)
+        && ngx_http_hatch_guest_timeout(u, &timeout) == NGX_OK)
     {
-        pc->connection = NULL;
+        ngx_http_hatch_peer_key(peer, &key);
+
+        if (ngx_hatch_pool_put(ngx_http_hatch_peer_pool(r), pc->connection,
+                               &key, timeout)
+            == NGX_OK)
+        {
+            pc->connection = NULL;
+        }
     }
 
     /* what nginx still has to send needs no VM; else it ends with ctx */
 
     if (peer->last) {
-        ngx_hatch_busy_end(&ngx_http_hatch_main_conf(peer->request)->busy,
-                           &ctx->busy);
+        ngx_hatch_busy_end(&ngx_http_hatch_main_conf(r)->busy, &ctx->busy);
     }
 
     if (ctx->hold != NULL) {
