@@ -27,7 +27,7 @@
 typedef struct {
     ngx_http_request_t      *request;
     ngx_http_hatch_ctx_t    *ctx;           /* of the clone's original */
-    uint32_t                 name;          /* of TLS: a hash */
+    uint32_t                 name;          /* TLS: of names, a hash */
     unsigned                 seen:1;        /* the VM, in this very turn */
     unsigned                 last:1;        /* the VM is not needed after it */
 } ngx_http_hatch_peer_t;
@@ -430,29 +430,48 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
 
 #if (NGX_HTTP_SSL)
 
-/* Two names of one VM may have two certificates. */
+/*
+ * Two names of one VM may have two certificates, and so may two clients of one
+ * location.
+ */
 
 static ngx_int_t
 ngx_http_hatch_peer_name(ngx_http_hatch_peer_t *peer)
 {
-    ngx_str_t                  name;
+    uint32_t                   crc;
+    ngx_str_t                  text;
     ngx_http_upstream_conf_t  *conf;
 
     conf = peer->request->upstream->conf;
 
-    if (conf->ssl_name == NULL
-        || (!conf->ssl_server_name && !conf->ssl_verify))
-    {
-        return NGX_OK;
+    ngx_crc32_init(crc);
+
+    if (conf->ssl_name != NULL && (conf->ssl_server_name || conf->ssl_verify)) {
+
+        if (ngx_http_complex_value(peer->request, conf->ssl_name, &text)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_crc32_update(&crc, text.data, text.len);
     }
 
-    if (ngx_http_complex_value(peer->request, conf->ssl_name, &name)
-        != NGX_OK)
+    if (conf->ssl_certificate != NULL
+        && conf->ssl_certificate->lengths != NULL)
     {
-        return NGX_ERROR;
+        if (ngx_http_complex_value(peer->request, conf->ssl_certificate, &text)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_crc32_update(&crc, (u_char *) "", 1);
+        ngx_crc32_update(&crc, text.data, text.len);
     }
 
-    peer->name = ngx_crc32_long(name.data, name.len);
+    ngx_crc32_final(crc);
+    peer->name = crc;
 
     return NGX_OK;
 }
