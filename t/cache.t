@@ -207,6 +207,11 @@ for my $key (sort keys %good) {
        'the directives of the location still count');
 }
 
+for my $key ('default', 'uri', 'proxy') {
+    my @seen = map { (ask('demo', "/$key/$demo/"))[2] } 1, 2;
+    is("@seen", 'BYPASS BYPASS', "$key: what a client has named is no name");
+}
+
 # nginx's own clones of a request: an update in the background
 ask('demo', '/stale/page');
 my ($stale) = wait_until('the page is stale', sub {
