@@ -183,6 +183,10 @@ ngx_int_t ngx_http_hatch_metrics_handler(ngx_http_request_t *r);
 void *ngx_http_hatch_create_srv_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
+/* peer.init of such a block. */
+ngx_int_t ngx_http_hatch_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us);
+
 /* Puts "hatch" back where another module has wrapped it; at the very end. */
 void ngx_http_hatch_unwrap(ngx_conf_t *cf);
 
