@@ -152,8 +152,8 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 # what runs nginx itself: again with reloads instead of restarts
-HUP_T       = $(filter-out t/contract.t t/deploy.t t/example.t t/model.t,\
-              $(wildcard t/*.t))
+HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/example.t \
+              t/model.t t/upstream.t,$(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
 

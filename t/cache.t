@@ -113,9 +113,19 @@ start_nginx(workers => 1, http => <<"EOF") or die;
         proxy_set_header Host \$host;
         add_header X-Cache \$upstream_cache_status;
         $locations
+        location /stale/ {
+            proxy_cache pages;
+            proxy_cache_key \$host\$uri;
+            proxy_cache_background_update on;
+            proxy_pass http://vms;
+        }
     }
     server {
         listen 127.0.0.1:7000;
+        location /stale/ {
+            add_header Cache-Control "max-age=1, stale-while-revalidate=60";
+            return 200 "\$host \$request_id";
+        }
         location / {
             add_header Cache-Control max-age=60;
             return 200 "\$host \$request_id";
@@ -197,6 +207,22 @@ for my $key (sort keys %good) {
        'the directives of the location still count');
 }
 
+for my $key ('default', 'uri', 'proxy') {
+    my @seen = map { (ask('demo', "/$key/$demo/"))[2] } 1, 2;
+    is("@seen", 'BYPASS BYPASS', "$key: what a client has named is no name");
+}
+
+# nginx's own clones of a request: an update in the background
+ask('demo', '/stale/page');
+my ($stale) = wait_until('the page is stale', sub {
+    my ($from, $id, $cache) = ask('demo', '/stale/page');
+    return $cache eq 'STALE' && $id;
+}, 5);
+ok(wait_until('it is updated', sub {
+    my ($from, $id, $cache) = ask('demo', '/stale/page');
+    return $from eq $demo && $id ne $stale;
+}, 5), 'and then updated in the background');
+
 my @ids_seen = map { (ask('demo', "/host/own?u=$demo"))[1] } 1, 2;
 is($ids_seen[0], $ids_seen[1], 'with its own name in its query, too');
 
@@ -220,7 +246,8 @@ is(scalar @warnings, 1, 'a worker says so once');
 
 sub two {
     my ($path) = @_;
-    my $r = http('127.0.0.1:9092', 'GET', $path, undef, Host => $demo) or return;
+    my $r = http("127.0.0.1:9092", "GET", $path, undef, Host => $demo)
+        or return;
     return ($r->{headers}{'x-cache'} // '', $r->{status}, $r->{body});
 }
 

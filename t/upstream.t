@@ -98,14 +98,21 @@ my ($four, $six, $next) = map "vm_$_", 'four222222222222', 'six2222222222222',
                                        'next222222222222';
 poke([$four, 'running', '127.0.0.2', $six, 'running', '::1']);
 
-system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=guest "
-     . "-keyout $dir/key.pem -out $dir/cert.pem 2>/dev/null") == 0 or die;
+system("openssl genrsa -out $dir/key.pem 2048 2>/dev/null") == 0 or die;
+for my $name ('guest', 'anna', 'bert') {
+    system("openssl req -x509 -key $dir/key.pem -days 2 -subj /CN=$name "
+         . "-out $dir/$name.pem 2>/dev/null") == 0 or die;
+}
+chmod 0644, "$dir/key.pem";
 
 my %locations = (
     http => 'proxy_pass http://vms;',
     https => 'proxy_pass https://vms;',
     named => 'proxy_pass https://vms; proxy_ssl_server_name on; '
            . 'proxy_ssl_name $host;',
+    client => 'proxy_pass https://vms; '
+            . "proxy_ssl_certificate $dir/\$http_x_user.pem; "
+            . "proxy_ssl_certificate_key $dir/key.pem;",
     grpc => 'grpc_pass grpc://vms;',
     grpcs => 'grpc_pass grpcs://vms;',
     file => 'slice 1000; postpone_output 0; proxy_pass http://vms/; '
@@ -113,6 +120,13 @@ my %locations = (
     big => 'slice 8m; proxy_pass http://vms/; '
          . 'proxy_set_header Range $slice_range;',
 );
+# HTTP/2 without TLS or gRPC, of nginx 1.29.4 and later
+my ($major, $minor, $patch) = qx($Test::Hatch::nginx -v 2>&1)
+                              =~ m{nginx/(\d+)\.(\d+)\.(\d+)} or die;
+my $has_http2 = $major * 1e6 + $minor * 1e3 + $patch >= 1_029_004;
+$locations{http2} = 'proxy_pass http://vms; proxy_http_version 2;'
+    if $has_http2;
+
 my $locations = join "\n", map "location /$_/ { $locations{$_} }",
                            sort keys %locations;
 
@@ -128,8 +142,12 @@ start_nginx(workers => 1, http => <<"EOF");
         listen 127.0.0.1:7001;
         listen 127.0.0.1:7002 ssl http2;
         listen 127.0.0.1:7003 http2;
-        ssl_certificate $dir/cert.pem;
+        ssl_certificate $dir/guest.pem;
         ssl_certificate_key $dir/key.pem;
+        ssl_verify_client optional_no_ca;
+        location /client/ {
+            return 200 "\$connection \$ssl_client_s_dn";
+        }
         location / {
             return 200
                 "\$connection \$server_protocol \$https \$ssl_server_name";
@@ -141,9 +159,9 @@ create_route(@$_) or die for [$four, 'four', 7000], [$four, 'other', 7000],
                              [$six, 'six', 7000], [$four, 'files', 7010];
 
 sub ask {
-    my ($path, $host, @more) = @_;
-    my $r = http('127.0.0.1:9091', $more[0] // 'GET', "/$path", $more[1],
-                 Host => "$host.hatch.localhost");
+    my ($path, $host, %headers) = @_;
+    my $r = http('127.0.0.1:9091', 'GET', "/$path", undef,
+                 Host => "$host.hatch.localhost", %headers);
     return $r ? $r->{status} == 200 ? $r->{body} : $r->{status} : 'none';
 }
 
@@ -151,7 +169,8 @@ sub ask {
 
 my %speaks = (http => 'HTTP/1.1 ', https => 'HTTP/1.1 on', grpc => 'HTTP/2.0 ',
               grpcs => 'HTTP/2.0 on',
-              named => 'HTTP/1.1 on four.hatch.localhost');
+              named => 'HTTP/1.1 on four.hatch.localhost',
+              $has_http2 ? (http2 => 'HTTP/2.0 ') : ());
 my (%first, %all);
 
 for my $turn (1 .. 3) {
@@ -161,18 +180,23 @@ for my $turn (1 .. 3) {
         is($spoken =~ s/ *$//r, $speaks{$kind} =~ s/ *$//r,
            "$kind, turn $turn");
         $first{$kind} //= $number;
-        is($number, $first{$kind}, 'on its own connection');
+        is($number, $first{$kind}, 'on the same connection');
         $all{$number} = 1;
     }
 }
-is(scalar keys %all, scalar keys %speaks, 'five connections in all');
+is(scalar keys %all, scalar keys %speaks, 'each its own');
 
 like(ask('named/', 'other'), qr/ other\.hatch\.localhost$/,
      'another name of the VM: another TLS connection');
 like(ask('named/', 'four'), qr/^$first{named} .* four\.hatch\.localhost$/,
      'and the first one is still there');
 
-# --- guests ---
+for my $user ('anna', 'bert', 'anna', 'bert') {
+    like(ask('client/', 'four', 'X-User' => $user), qr/ CN=$user$/,
+         "by the certificate of $user");
+}
+
+# --- guests, and who has their addresses ---
 
 for ([$four, 'four', '127.0.0.2'], [$six, 'six', '::1']) {
     my ($id, $name, $address) = @$_;

@@ -30,7 +30,7 @@ typedef struct {
     uint64_t                 guest;         /* another one, another guest */
     uint64_t                 address[2];    /* as in the zone, zero-padded */
     uint64_t                 protocol;      /* what is spoken */
-    uint32_t                 name;          /* a hash of TLS' server name */
+    uint32_t                 name;          /* a hash of TLS' names */
     uint16_t                 port;
     uint16_t                 family;
 } ngx_hatch_pool_key_t;

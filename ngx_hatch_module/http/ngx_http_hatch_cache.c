@@ -6,11 +6,11 @@
  * same for all VMs.  So the text of each key is looked at, whatever it was
  * made of.  It belongs to the request's VM if it has the request's host, or
  * the id of its VM or route, as a whole element: no name character stands
- * directly before or behind it.  And it must have no other host under a base
- * domain and no id of another VM or route, wherever in it: so no text belongs
- * to two VMs, even if a client has put their names into its path.  With a key
- * that does not belong to it, a request neither gets a stored answer nor is
- * its own stored.
+ * directly before or behind it, and it does not stand in the request's URI.
+ * And it must have no other host under a base domain and no id of another VM
+ * or route, wherever in it: so no text belongs to two VMs, even if a client
+ * has found a way to put their names into it.  With a key that does not belong
+ * to it, a request neither gets a stored answer nor is its own stored.
  *
  * nginx asks the predicates of "proxy_cache_bypass" after it has made the key
  * and before it looks it up.  So each location with a cache and an upstream
@@ -45,17 +45,13 @@ typedef struct {
 } ngx_http_hatch_cache_t;
 
 
-/* What a key's text has been found to have so far. */
+/* Whose a name in a key is. */
 
-typedef struct {
-    ngx_http_request_t       *request;
-    ngx_http_hatch_ctx_t     *ctx;
-    ngx_http_hatch_cache_t   *cache;
-    unsigned                  own:1;        /* a name of the request's VM */
-    unsigned                  other:1;      /* one of another VM */
-    size_t                    len;
-    u_char                    name[NGX_HTTP_HATCH_CACHE_NAME];
-} ngx_http_hatch_cache_scan_t;
+typedef enum {
+    ngx_http_hatch_cache_nobodys = 0,
+    ngx_http_hatch_cache_own,
+    ngx_http_hatch_cache_others
+} ngx_http_hatch_cache_whose_e;
 
 
 static ngx_http_hatch_cache_t *ngx_http_hatch_cache_create(ngx_conf_t *cf);
@@ -64,11 +60,17 @@ static ngx_int_t ngx_http_hatch_cache_predicate(ngx_conf_t *cf,
 static ngx_int_t ngx_http_hatch_cache_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_uint_t ngx_http_hatch_cache_is_ours(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_hatch_cache_key(ngx_http_request_t *r,
+static ngx_int_t ngx_http_hatch_cache_key(ngx_http_request_t *r,
+    ngx_str_t *text);
+static ngx_uint_t ngx_http_hatch_cache_scan(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, ngx_http_hatch_cache_t *cache);
-static void ngx_http_hatch_cache_name(ngx_http_hatch_cache_scan_t *scan);
-static ngx_uint_t ngx_http_hatch_cache_id(u_char *name, size_t len,
-    const char *id);
+static ngx_uint_t ngx_http_hatch_cache_within(ngx_str_t *text, ngx_str_t *uri,
+    ngx_str_t *name);
+static ngx_http_hatch_cache_whose_e ngx_http_hatch_cache_whose(
+    ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
+    ngx_http_hatch_cache_t *cache, ngx_str_t *name);
+static ngx_uint_t ngx_http_hatch_cache_is(ngx_str_t *name, const void *text,
+    size_t len);
 
 
 static ngx_str_t  ngx_http_hatch_cache_text =
@@ -320,7 +322,7 @@ ngx_http_hatch_cache_safe(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
         return 0;
     }
 
-    if (ngx_http_hatch_cache_key(r, ctx, cache)) {
+    if (ngx_http_hatch_cache_scan(r, ctx, cache)) {
         return 1;
     }
 
@@ -339,116 +341,180 @@ ngx_http_hatch_cache_safe(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 
 /* nginx hashes the parts of a key as if they were one. */
 
-static ngx_uint_t
-ngx_http_hatch_cache_key(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
-    ngx_http_hatch_cache_t *cache)
+static ngx_int_t
+ngx_http_hatch_cache_key(ngx_http_request_t *r, ngx_str_t *text)
 {
-    u_char                       c;
-    size_t                       j;
-    ngx_str_t                   *key;
-    ngx_uint_t                   i;
-    ngx_http_hatch_cache_scan_t  scan;
-
-    scan.request = r;
-    scan.ctx = ctx;
-    scan.cache = cache;
-    scan.own = 0;
-    scan.other = 0;
-    scan.len = 0;
+    u_char      *p;
+    ngx_str_t   *key;
+    ngx_uint_t   i;
 
     key = r->cache->keys.elts;
 
+    if (r->cache->keys.nelts == 1) {
+        *text = key[0];
+        return NGX_OK;
+    }
+
+    text->len = 0;
+
     for (i = 0; i < r->cache->keys.nelts; i++) {
-
-        for (j = 0; j < key[i].len; j++) {
-            c = ngx_tolower(key[i].data[j]);
-
-            if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.'
-                || c == '_' || c == '-')
-            {
-                if (scan.len < NGX_HTTP_HATCH_CACHE_NAME) {
-                    scan.name[scan.len] = c;
-                }
-
-                scan.len++;
-                continue;
-            }
-
-            ngx_http_hatch_cache_name(&scan);
-        }
+        text->len += key[i].len;
     }
 
-    ngx_http_hatch_cache_name(&scan);
-
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "hatch cache key: own %ui, other %ui",
-                   (ngx_uint_t) scan.own, (ngx_uint_t) scan.other);
-
-    return scan.own && !scan.other;
-}
-
-
-/* A run of name characters has ended: whose name is it? */
-
-static void
-ngx_http_hatch_cache_name(ngx_http_hatch_cache_scan_t *scan)
-{
-    size_t                 len;
-    u_char                *name;
-    ngx_str_t             *host, *domain;
-    ngx_uint_t             i;
-    ngx_http_hatch_ctx_t  *ctx;
-
-    ctx = scan->ctx;
-    name = scan->name;
-    len = scan->len;
-    scan->len = 0;
-
-    /* longer than any host */
-
-    if (len == 0 || len > NGX_HTTP_HATCH_CACHE_NAME) {
-        return;
+    text->data = ngx_pnalloc(r->pool, text->len + 1);
+    if (text->data == NULL) {
+        return NGX_ERROR;
     }
 
-    host = &scan->request->headers_in.server;
+    p = text->data;
 
-    if ((len == host->len && ngx_memcmp(name, host->data, len) == 0)
-        || ngx_http_hatch_cache_id(name, len, ctx->route.vm)
-        || ngx_http_hatch_cache_id(name, len, hatch_target_id(&ctx->route)))
-    {
-        scan->own = 1;
-        return;
+    for (i = 0; i < r->cache->keys.nelts; i++) {
+        p = ngx_cpymem(p, key[i].data, key[i].len);
     }
 
-    if (len == HATCH_ID_VM_SIZE - 1
-        && (ngx_memcmp(name, HATCH_ID_VM, sizeof(HATCH_ID_VM) - 1) == 0
-            || ngx_memcmp(name, HATCH_ID_ROUTE, sizeof(HATCH_ID_ROUTE) - 1)
-               == 0))
-    {
-        scan->other = 1;
-        return;
-    }
-
-    domain = scan->cache->domains.elts;
-
-    for (i = 0; i < scan->cache->domains.nelts; i++) {
-        if (len > domain[i].len + 1
-            && name[len - domain[i].len - 1] == '.'
-            && ngx_memcmp(name + len - domain[i].len, domain[i].data,
-                          domain[i].len)
-               == 0)
-        {
-            scan->other = 1;
-            return;
-        }
-    }
+    return NGX_OK;
 }
 
 
 static ngx_uint_t
-ngx_http_hatch_cache_id(u_char *name, size_t len, const char *id)
+ngx_http_hatch_cache_scan(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
+    ngx_http_hatch_cache_t *cache)
 {
-    return len == ngx_strlen(id) && ngx_memcmp(name, id, len) == 0;
+    u_char      c, *p, *last;
+    ngx_str_t   text, name;
+    ngx_uint_t  own;
+
+    if (ngx_http_hatch_cache_key(r, &text) != NGX_OK) {
+        return 0;
+    }
+
+    own = 0;
+    name.len = 0;
+    last = text.data + text.len;
+
+    for (p = text.data; p <= last; p++) {
+        c = p < last ? ngx_tolower(*p) : 0;
+
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.'
+            || c == '_' || c == '-')
+        {
+            name.len++;
+            continue;
+        }
+
+        name.data = p - name.len;
+
+        switch (ngx_http_hatch_cache_whose(r, ctx, cache, &name)) {
+
+        case ngx_http_hatch_cache_others:
+            ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                           "hatch cache key names \"%V\"", &name);
+            return 0;
+
+        case ngx_http_hatch_cache_own:
+            if (!ngx_http_hatch_cache_within(&text, &r->unparsed_uri, &name)
+                && !ngx_http_hatch_cache_within(&text, &r->uri, &name))
+            {
+                own = 1;
+            }
+
+            break;
+
+        default:
+            break;
+        }
+
+        name.len = 0;
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "hatch cache key of its own: %ui", own);
+
+    return own;
+}
+
+
+/* Is the name, which is in the text, in the part of it that is the URI? */
+
+static ngx_uint_t
+ngx_http_hatch_cache_within(ngx_str_t *text, ngx_str_t *uri, ngx_str_t *name)
+{
+    u_char  *p;
+
+    /* searches in linear time, whatever a client has made up */
+
+    p = memmem(text->data, text->len, uri->data, uri->len);
+
+    return p != NULL && name->data >= p
+           && name->data + name->len <= p + uri->len;
+}
+
+
+static ngx_http_hatch_cache_whose_e
+ngx_http_hatch_cache_whose(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
+    ngx_http_hatch_cache_t *cache, ngx_str_t *name)
+{
+    size_t       len;
+    u_char      *dot;
+    ngx_str_t   *host, *domain, tail;
+    const char  *route;
+    ngx_uint_t   i;
+
+    if (name->len == 0 || name->len > NGX_HTTP_HATCH_CACHE_NAME) {
+        return ngx_http_hatch_cache_nobodys;
+    }
+
+    host = &r->headers_in.server;
+    route = hatch_target_id(&ctx->route);
+
+    if (ngx_http_hatch_cache_is(name, host->data, host->len)
+        || ngx_http_hatch_cache_is(name, ctx->route.vm,
+                                   ngx_strlen(ctx->route.vm))
+        || ngx_http_hatch_cache_is(name, route, ngx_strlen(route)))
+    {
+        return ngx_http_hatch_cache_own;
+    }
+
+    if (name->len == HATCH_ID_VM_SIZE - 1
+        && (ngx_strncasecmp(name->data, (u_char *) HATCH_ID_VM,
+                            sizeof(HATCH_ID_VM) - 1)
+            == 0
+            || ngx_strncasecmp(name->data, (u_char *) HATCH_ID_ROUTE,
+                               sizeof(HATCH_ID_ROUTE) - 1)
+               == 0))
+    {
+        return ngx_http_hatch_cache_others;
+    }
+
+    domain = cache->domains.elts;
+
+    for (i = 0; i < cache->domains.nelts; i++) {
+        len = domain[i].len;
+
+        if (name->len < len + 2) {
+            continue;
+        }
+
+        dot = name->data + name->len - len - 1;
+        tail.data = dot + 1;
+        tail.len = len;
+
+        if (*dot == '.'
+            && ngx_http_hatch_cache_is(&tail, domain[i].data, len))
+        {
+            return ngx_http_hatch_cache_others;
+        }
+    }
+
+    return ngx_http_hatch_cache_nobodys;
+}
+
+
+static ngx_uint_t
+ngx_http_hatch_cache_is(ngx_str_t *name, const void *text, size_t len)
+{
+    return name->len == len
+           && ngx_strncasecmp(name->data, (u_char *) text, len) == 0;
 }
 
 

@@ -394,7 +394,11 @@ ngx_http_hatch_shape_route(ngx_http_request_t *r, const char **code,
         return 0;
     }
 
-    if (u->state->connect_time == (ngx_msec_t) -1) {
+    if (u->peer.name == NULL) {
+        *code = "guest_failed";
+        *text = "the VM that the request was for is gone";
+
+    } else if (u->state->connect_time == (ngx_msec_t) -1) {
         *code = "guest_refused";
         *text = "the VM does not accept connections on the route's port";
 

@@ -118,7 +118,6 @@ typedef struct {
 
     ngx_str_t                peer_name;     /* "address:port", for logs */
     ngx_http_request_t      *request;
-    ngx_msec_t               looked;        /* when it was ready, see there */
     ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
     ngx_http_hatch_hold_t   *hold;          /* NULL: it was not held */
 
@@ -232,6 +231,10 @@ void ngx_http_hatch_drop_guest_headers(ngx_http_request_t *r);
 /* The directive "hatch" of an upstream block, and its configuration. */
 void *ngx_http_hatch_create_srv_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* peer.init of such a block. */
+ngx_int_t ngx_http_hatch_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us);
 
 /* Puts "hatch" back where another module has wrapped it; at the very end. */
 void ngx_http_hatch_unwrap(ngx_conf_t *cf);

@@ -316,21 +316,14 @@ ngx_http_hatch_route_address(ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm)
     struct sockaddr_in6  *sin6;
 #endif
 
-    ctx->guest = vm->incarnation ^ vm->generation << 44;
+    ctx->guest = NGX_HTTP_HATCH_GUEST(vm);
 
     if (vm->family == 4) {
         sin = &ctx->address.sockaddr_in;
+        ngx_memzero(sin, sizeof(struct sockaddr_in));
         sin->sin_family = AF_INET;
         sin->sin_port = htons(ctx->route.target_port);
         ngx_memcpy(&sin->sin_addr, vm->address, 4);
-
-        /*
-         * the pool compares all of the address, connect() does not look at
-         * this part: a connection to the guest that was here before is never
-         * found
-         */
-
-        ngx_memcpy(sin->sin_zero, &ctx->guest, sizeof(sin->sin_zero));
         return;
     }
 
@@ -388,7 +381,6 @@ ngx_http_hatch_route_peer(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
     }
 
     ctx->ready = 1;
-    ctx->looked = ngx_current_msec;
 
     return NGX_DECLINED;
 }
