@@ -194,6 +194,22 @@ matrix({},
             like(scalar <$s>, qr/^HTTP\/1\.1 401 /, "$name: no key");
         }],
 
+    'a body of many keys' => [q{ location / { hatch_api; } },
+        'is refused' => sub {
+            my ($port, $name) = @_;
+            my %took;
+            for (['one', 'x' x 950_000], ['many', 'aaaa' .. 'ffff']) {
+                my ($what, @keys) = @$_;
+                my $body = '{' . join(',', map qq("$_":1), @keys) . '}';
+                my $began = time;
+                check("$name: $what", ask($port, 'POST localhost '
+                      . "/vms/$vm{b}/routes = $body"), qr/^400 \w+$/);
+                $took{$what} = time - $began;
+            }
+            cmp_ok($took{many}, '<', 3 * $took{one} + .1,
+                   "$name: many take about as long as one");
+        }],
+
     'long and strange names' => [q{ location / { hatch_api; } },
         'of fields' => sub {
             my ($port, $name) = @_;

@@ -18,8 +18,10 @@ sub limits {
 }
 
 sub row {
-    return [{ held => 0 }, q{
+    return [{ held => 0, listen => 'sndbuf=8k' }, q{
         location / { hatch_wake_timeout 2s; ROUTE PASS }
+        location /big { ROUTE PASS slice 64k;
+                        proxy_set_header Range $slice_range; }
         location /ignore { ROUTE PASS proxy_ignore_client_abort on; } }];
 }
 
@@ -198,4 +200,26 @@ is($got->{200} + ($got->{'503 too_many_held'} // 0), 41, 'all are answered')
 cmp_ok($got->{200}, '<=', 15, 'at most 10 wait for their turn, and a few go')
     or diag explain $got;
 
+# --- a VM that is deleted in the middle of a download ---
+
+my $address = '127.55.0.6';
+my $tenant = create_vm({ guest_ip => $address, idle_timeout => undef })->{id};
+create_route($tenant, 'big');
+write_file("$dir/www/guest-big", 'x' x 4_000_000);
+
+my $download = send_request('big', '/big');
+sysread $download, my $part, 4096;
+like($part, qr{^HTTP/1\.1 200 .*xxx}s, 'a download of many slices');
+is(api('DELETE', "/vms/$tenant")->{status}, 200, 'its VM is deleted');
+create_vm({ guest_ip => $address, idle_timeout => undef })
+    or fail('another one has its address');
+write_file("$dir/www/next", 'n' x 4_000_000);
+rename "$dir/www/next", "$dir/www/guest-big" or die;
+my $text = $part;
+1 while sysread $download, $text, 65536, length $text;
+ok($text !~ /nnn/, 'nothing of the next one is in it');
+cmp_ok(length $text, '<', 3_900_000, 'it is cut');
+
+# the slice that does not come
+allow_log(qr{\[error\].* request: "GET /big });
 done();

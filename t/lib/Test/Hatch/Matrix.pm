@@ -102,6 +102,7 @@ my $behind = <<'END';
             return 200 "$http_x_name $request_method $request_uri";
         }
         location /file { alias DIR/www/guest-file; }
+        location /big { alias DIR/www/guest-big; etag off; }
         location /teapot { return 418; }
         location /missing { return 404 "the guest's own"; }
         location /broken { return 502 "the guest's own"; }

@@ -17,7 +17,8 @@ use Exporter ();
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
-use Socket qw(IPPROTO_TCP SOL_SOCKET SO_ERROR SO_RCVBUF TCP_INFO);
+use Socket qw(pack_sockaddr_in INADDR_LOOPBACK IPPROTO_TCP SOL_SOCKET
+              SO_ERROR SO_RCVBUF TCP_INFO);
 use Test::Hatch;
 use Time::HiRes qw(time sleep);
 
@@ -40,12 +41,15 @@ sub request_text {
 }
 
 
-# A request on its way: { text, port, socket }, or { lost }.
+# A request on its way: { text, port, socket }, or { lost }.  A slow one leaves
+# all but some KiB of its answer to the server until it is read.
 sub begin {
     my ($port, $text, $slow) = @_;
-    my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 10)
+    my $s = IO::Socket::INET->new(Proto => 'tcp') or die $!;
+    # before it connects: the window is told then
+    setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack 'i', 8192 if $slow;
+    $s->connect(pack_sockaddr_in($port, INADDR_LOOPBACK))
         or return { lost => "connect: $!" };
-    setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack 'i', 4096 if $slow;
     local $SIG{PIPE} = 'IGNORE';
     my $sent = syswrite $s, $text;
     return { text => $text, port => $port, socket => $s, slow => $slow,
