@@ -217,6 +217,12 @@ ngx_hatch_agent_retry_handler(ngx_event_t *ev)
 
     agent = ev->data;
 
+    /* a worker that exits would leave it open, unless somebody is held */
+
+    if (ngx_exiting && agent->held == 0) {
+        return;
+    }
+
     if (agent->connection == NULL) {
         ngx_hatch_agent_connect(agent);
     }

@@ -194,6 +194,12 @@ ngx_http_hatch_shape_header(ngx_http_request_t *r)
     ctx->body = body;
     ngx_http_set_ctx(r, ctx, ngx_http_hatch_filter_module);
 
+    /* as for our own answers: its body may come, or the next request */
+
+    if (r->headers_in.expect != NULL && r->request_body == NULL) {
+        r->keepalive = 0;
+    }
+
     ngx_str_set(&r->headers_out.content_type, "application/json");
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;

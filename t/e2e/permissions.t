@@ -59,6 +59,26 @@ like($out, qr{"hatch_zone": directory "$dir/ro" of "$dir/ro/zone" is not writabl
      'says so');
 system('umount', "$dir/ro");
 
+# a store that workers reach only by a group that their user is in, too
+my $gid = 45678;
+mkdir "$dir/shared", 0750;
+mkdir "$dir/shared/routes", 02770;
+for ("$dir/shared", "$dir/shared/routes") {
+    chown 0, $gid, $_;
+    chmod $_ =~ /routes/ ? 02770 : 0750, $_;
+}
+my $by_group = nginx_conf() =~ s{$dir/routes}{$dir/shared/routes}r;
+($rc, $out) = nginx_t($by_group);
+is($rc, 1, 'a store of a group that the workers are not in');
+like($out, qr{\[emerg\] "hatch_route_store" "$dir/shared/routes": .*Permission denied},
+     'says so');
+my @group = grep !/^hatch-test:/, split /^/, slurp('/etc/group');
+write_file("$dir/group", join '', @group, "hatch-test:x:$gid:www-data\n");
+system('mount', '--bind', "$dir/group", '/etc/group') == 0 or die;
+is((getgrnam 'hatch-test')[3], 'www-data', 'now they are');
+($rc, $out) = nginx_t($by_group);
+is($rc, 0, 'nginx -t takes it') or diag $out;
+
 # workers that are not in the zone's group
 start_agent();
 chown 0, 0, "$dir/run/zone";
@@ -71,19 +91,30 @@ chown 0, scalar getgrnam('www-data'), "$dir/run/zone";
 everywhere('allowed again', sub { healthz()->{status} == 200 });
 is(healthz()->{status}, 200, 'and notices when they may');
 
+# the store that is the group's
+sub reload {
+    my ($conf) = @_;
+    my @old = workers();
+    write_file("$dir/nginx.conf", $conf);
+    kill 'HUP', Test::Hatch::nginx_pid();
+    wait_until('reload', sub {
+        my %now = map { $_ => 1 } workers();
+        %now == 2 && !grep $now{$_}, @old;
+    });
+}
+
+my $vm = create_vm();
+reload($by_group);
+ok(create_route($vm->{id}, 'shared'), 'workers of the group write its store');
+ok(-s "$dir/shared/routes/data.mdb", 'that one');
+is(api('GET', '/routes')->{json}[0]{subdomain}, 'shared', 'and read it');
+system('umount', '/etc/group');
+
 # a disk that becomes full under a running nginx
 mkdir "$dir/small";
 system('mount', '-t', 'tmpfs', '-o', 'size=400k,mode=0777', 'tmpfs',
        "$dir/small") == 0 or die;
-write_file("$dir/nginx.conf",
-           nginx_conf() =~ s{$dir/routes}{$dir/small/routes}r);
-my @old = workers();
-kill 'HUP', Test::Hatch::nginx_pid();
-wait_until('reload', sub {
-    my %now = map { $_ => 1 } workers();
-    %now == 2 && !grep $now{$_}, @old;
-});
-my $vm = create_vm();
+reload(nginx_conf() =~ s{$dir/routes}{$dir/small/routes}r);
 my ($n, $full) = (0);
 for (1 .. 5000) {
     my $answer = api('POST', "/vms/$vm->{id}/routes", { target_port => 80 });

@@ -10,6 +10,7 @@
  *   --libvirt=STATE     unknown, connected (the default) or disconnected
  *   --unpublished       the list of VMs is not complete yet
  *   --figures           statistics and counters, all different
+ *   --max-figures       the same, each as large as it can be
  *   --incarnation=N     of all these VMs
  *   --more=N            N more VMs that run, with statistics
  */
@@ -30,6 +31,7 @@ static struct {
     unsigned         more;
     unsigned         incarnation;
     int              figures;
+    int              max_figures;
     int              unpublished;
     hatch_libvirt_t  libvirt;
 } options = { .libvirt = HATCH_LIBVIRT_CONNECTED };
@@ -49,6 +51,10 @@ poke_option(const char *arg)
 
     } else if (strcmp(arg, "--figures") == 0) {
         options.figures = 1;
+
+    } else if (strcmp(arg, "--max-figures") == 0) {
+        options.figures = 1;
+        options.max_figures = 1;
 
     } else if (strcmp(arg, "--unpublished") == 0) {
         options.unpublished = 1;
@@ -76,13 +82,33 @@ poke_stats(hatch_zone_writer_t *writer, int64_t slot, uint64_t generation,
     uint64_t            *words = (uint64_t *) &stats;
 
     for (i = 0; i < sizeof(stats) / sizeof(*words); i++) {
-        words[i] = (n + 1) * 1000ull + i;
+        words[i] = options.max_figures ? UINT64_MAX : (n + 1) * 1000ull + i;
     }
 
     stats.generation = generation;
     stats.sampled = hatch_clock_ms();
-    stats.cpu_time *= 1000000;
+    stats.cpu_time *= options.max_figures ? 1 : 1000000;
     hatch_zone_set_stats(writer, (uint32_t) slot, &stats);
+}
+
+
+/* The sums over the buckets of a histogram are at most that large, too. */
+static void
+poke_max_counters(hatch_zone_writer_t *writer)
+{
+    unsigned               i;
+    hatch_zone_counters_t  c;
+
+    memset(&c, 0xff, sizeof(c));
+
+    for (i = 0; i < HATCH_WAKE_KINDS; i++) {
+        memset(&c.wake_time[i].buckets[1], 0,
+               sizeof(c.wake_time[i].buckets)
+               - sizeof(c.wake_time[i].buckets[0]));
+    }
+
+    hatch_zone_set_counters(writer, &c);
+    hatch_zone_set_sampled(writer, hatch_clock_ms());
 }
 
 
@@ -152,6 +178,13 @@ poke_vm(hatch_zone_writer_t *writer, unsigned n, const char *id,
     vm.wakes = options.figures ? n + 1 : 0;
     vm.wake_failures = options.figures ? n + 2 : 0;
 
+    if (options.max_figures) {
+        vm.vcpus = UINT32_MAX;
+        vm.memory = UINT64_MAX;
+        vm.wakes = UINT64_MAX;
+        vm.wake_failures = UINT64_MAX;
+    }
+
     slot = hatch_zone_put(writer, &vm, hatch_state_parse(state),
                           hatch_clock_ms());
 
@@ -205,7 +238,10 @@ main(int argc, char **argv)
         poke_vm(&writer, n++, id, "running", address);
     }
 
-    if (options.figures) {
+    if (options.max_figures) {
+        poke_max_counters(&writer);
+
+    } else if (options.figures) {
         poke_counters(&writer);
     }
 
