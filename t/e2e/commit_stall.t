@@ -23,14 +23,14 @@ is(scalar <$out>, "held\n", 'the lock is held');
 
 # a write that waits
 my $socket = Test::Hatch::connect_to('127.0.0.1:8080');
-print $socket "POST /vms/$vm/routes HTTP/1.1\r\nHost: x\r\n"
+print $socket "POST /vms/$vm/routes HTTP/1.1\r\nHost: localhost\r\n"
     . "Content-Length: 34\r\nConnection: close\r\n\r\n"
     . '{"target_port":80,"subdomain":"x"}';
 $socket->flush;
 
 # and one whose client does not wait for it
 my $gone = Test::Hatch::connect_to('127.0.0.1:8080');
-print $gone "POST /vms/$vm/routes HTTP/1.1\r\nHost: x\r\n"
+print $gone "POST /vms/$vm/routes HTTP/1.1\r\nHost: localhost\r\n"
     . "Content-Length: 34\r\n\r\n" . '{"target_port":80,"subdomain":"y"}';
 $gone->flush;
 

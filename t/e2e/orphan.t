@@ -86,7 +86,8 @@ sub kept {
     isnt($other->{guest_ip}, $vm->{guest_ip}, 'its address is not given away');
     my $r = api('POST', '/vms', { guest_mac => $vm->{guest_mac} });
     is($r->{status}, 409, 'nor its MAC');
-    like($r->{json}{error}, qr/"guest_mac" is in use by a reservation/,
+    like($r->{json}{error},
+         qr/"guest_mac" is in use by (?:a reservation|\Q$id\E)/,
          'it is reserved');
     is(api('DELETE', "/vms/$other->{id}")->{status}, 200, 'delete another');
     is(files(), $files, 'which costs it nothing');
