@@ -48,7 +48,8 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-cloud-init test-asan soak bench bench-quick \
+        test-e2e test-host test-cloud-init test-nginx test-all test-asan \
+        soak bench bench-quick \
         bench-wake check fuzz install clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
@@ -143,8 +144,8 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
-TOOLS       = zone-poke route-poke store-hold first-byte load fill domains relay \
-              visible
+TOOLS       = zone-poke route-poke store-hold first-byte load fill domains \
+              relay visible
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
@@ -224,6 +225,53 @@ test-cloud-init: test-ready | deps-cloud
 	@util/build-cloud-image $(BUILD)/cloud
 	@$(PROVE) -v t/cloud/*.t
 
+# --- other nginx, each in build-nginx-NAME (util/build-nginx) ---
+
+NGINX      ?= 1.26
+# nginx itself would look for sockets there
+unexport NGINX
+NGINX_FULL  = 1.26 unstable
+NGINX_SMOKE = static debug clang
+
+# What a compiler or a flag may break: configuration, each kind of location,
+# the store, a wake, a reload and a binary upgrade.
+SMOKE_T     = t/config.t t/healthz.t t/readyz.t t/metrics.t t/proxy.t \
+              t/route_create.t t/route_list.t t/e2e/http2.t t/e2e/reload.t \
+              t/e2e/wake.t
+
+# run.t is the demo, with the machine's nginx
+NGINX_T     = $(HUP_T) t/example.t \
+              $(filter-out t/e2e/run.t t/e2e/soak.t,$(wildcard t/e2e/*.t))
+
+nginx-%: test-ready | deps-nginx
+	+@util/build-nginx $* build-nginx-$*
+	@ln -sfn $(abspath $(addprefix $(BUILD)/,unit image hatch-agent \
+	    hatch-zone)) build-nginx-$*/
+
+PROVE_WITH  = HATCH_BUILD=build-nginx-$(1) PERL5LIB=$(CURDIR)/t/lib \
+              TEST_NGINX_BINARY=$(CURDIR)/build-nginx-$(1)/$(2) prove --exec ''
+
+## test-nginx    NGINX=1.26 or unstable: the tests that run nginx, with that
+##               one; NGINX=static, debug or clang: some of them
+test-nginx: nginx-$(NGINX)
+ifneq ($(filter $(NGINX),$(NGINX_SMOKE)),)
+	@$(if $(filter debug,$(NGINX)),TEST_NGINX_LOG_LEVEL=debug) \
+	    $(call PROVE_WITH,$(NGINX),sbin/nginx) $(SMOKE_T)
+else
+	@$(call PROVE_WITH,$(NGINX),sbin/nginx) $(NGINX_T)
+	@TEST_NGINX_USE_HUP=1 $(call PROVE_WITH,$(NGINX),sbin/nginx) $(HUP_T)
+endif
+
+## test-all      test, then test-nginx with each of them; hours
+test-all:
+	+@bad=; $(MAKE) --no-print-directory test || bad=1.22; \
+	for nginx in $(NGINX_FULL) $(NGINX_SMOKE); do \
+	    echo "==> testing with nginx, $$nginx"; \
+	    $(MAKE) --no-print-directory test-nginx NGINX=$$nginx || \
+	        bad="$$bad $$nginx"; \
+	done; \
+	if [ "$$bad" ]; then echo "test-all: failed with $$bad" >&2; exit 1; fi
+
 ## clean         removes build folders
 clean:
 	rm -rf build build-*
@@ -237,10 +285,11 @@ help:
 C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/build-cloud-image util/build-image \
-              util/build-module util/deps util/fetch-kubernetes \
-              util/fetch-test-nginx util/run util/run-firewall \
-              util/run-inside t/lib/host t/lib/traces t/lib/world .ci/run
+SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
+              util/build-image util/build-module util/build-nginx util/deps \
+              util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
+              util/run util/run-firewall util/run-inside t/lib/host \
+              t/lib/traces t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, and the model of the sleep handshake

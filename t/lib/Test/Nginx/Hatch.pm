@@ -40,7 +40,9 @@ BEGIN {
     mkdir "$dir/servroot";
     $ENV{TEST_NGINX_SERVROOT} = "$dir/servroot";
     $ENV{TEST_NGINX_HATCH_DIR} = $dir;
-    $ENV{TEST_NGINX_LOAD_MODULES} = "$build/ngx_http_hatch_module.so";
+    # a static build has none
+    $ENV{TEST_NGINX_LOAD_MODULES} = join ' ',
+        glob "$build/ngx_http_hatch_module.s[o]";
     $ENV{TEST_NGINX_MASTER_PROCESS} //= 'on';
     $ENV{TEST_NGINX_PORT} //= 1984;
     $ENV{TEST_NGINX_GUEST_PORT} = 1985;    # the network is the test's own
@@ -69,7 +71,7 @@ sub import {
     no_shuffle();
     no_root_location();
     no_long_string();
-    log_level('info');
+    log_level($ENV{TEST_NGINX_LOG_LEVEL} // 'info');
 }
 
 
