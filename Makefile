@@ -49,7 +49,7 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
         test-e2e test-host test-cloud-init test-nginx test-all test-asan \
-        soak bench bench-quick \
+        test-module-asan test-valgrind soak bench bench-quick \
         bench-wake check fuzz install clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
@@ -272,6 +272,28 @@ test-all:
 	done; \
 	if [ "$$bad" ]; then echo "test-all: failed with $$bad" >&2; exit 1; fi
 
+# nginx under something that watches it: what that finds after a test's last
+# look into the log counts, too.  t/bare first shows that what it is told to
+# leave out comes of nginx without the module, too.
+watched-%: nginx-%-bare nginx-%
+	@for dir in build-nginx-$* build-nginx-$*-bare; do \
+	    printf '#!/bin/sh\nexec %s %s %s "$$@"\n' \
+	        $(CURDIR)/t/lib/watched-nginx $* $(CURDIR)/$$dir/sbin/nginx \
+	        > $$dir/watched && chmod 755 $$dir/watched || exit 1; \
+	done
+
+## test-module-asan  the module's tests in an nginx with sanitizers, which see
+##               each allocation from a pool
+test-module-asan: watched-asan
+	@WATCHED=asan $(call PROVE_WITH,asan-bare,watched) t/bare/*.t
+	@$(call PROVE_WITH,asan,watched) $(HUP_T)
+	@TEST_NGINX_USE_HUP=1 $(call PROVE_WITH,asan,watched) $(HUP_T)
+
+## test-valgrind the same under valgrind
+test-valgrind: watched-valgrind
+	@WATCHED=valgrind $(call PROVE_WITH,valgrind-bare,watched) t/bare/*.t
+	@TEST_NGINX_TIMEOUT=30 $(call PROVE_WITH,valgrind,watched) $(HUP_T)
+
 ## clean         removes build folders
 clean:
 	rm -rf build build-*
@@ -289,7 +311,7 @@ SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
               util/build-image util/build-module util/build-nginx util/deps \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
               util/run util/run-firewall util/run-inside t/lib/host \
-              t/lib/traces t/lib/world .ci/run
+              t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, and the model of the sleep handshake
