@@ -50,7 +50,7 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
         test-e2e test-host test-cloud-init test-nginx test-all test-asan \
         test-module-asan test-valgrind soak bench bench-quick \
-        bench-wake check fuzz install clean help \
+        bench-wake check fuzz fuzz-requests install clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
 
@@ -145,7 +145,7 @@ run: | deps-run
 # --- tests: all through prove, one summary each ---
 
 TOOLS       = zone-poke route-poke store-hold first-byte load fill domains \
-              relay visible
+              relay visible requests
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
@@ -166,6 +166,8 @@ $(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
 $(BUILD)/unit/domains: $(BUILD)/obj/bench/domains.o
 $(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
 $(BUILD)/unit/visible: $(BUILD)/obj/bench/visible.o
+$(BUILD)/unit/requests: $(patsubst t/fuzz/%.c,$(BUILD)/obj/t/fuzz/%.o,\
+                       $(wildcard t/fuzz/requests*.c))
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
@@ -321,7 +323,7 @@ check: | deps-check
 	@cppcheck -q --enable=warning,portability,performance --inline-suppr \
 	    --error-exitcode=1 -Icontract -Ilib -Iagent \
 	    --suppress=missingIncludeSystem --suppress=varFuncNullUB \
-	    contract lib agent t/unit t/lib
+	    contract lib agent t/unit t/lib t/fuzz
 	+@$(MAKE) --no-print-directory BUILD=build-clang CC=clang compiled
 	@docs/model/check
 	@echo "check: clean"
@@ -360,7 +362,8 @@ test-asan: | deps-test
 
 FUZZ_SECONDS ?= 30
 
-## fuzz          libFuzzer on JSON bodies and zone files, FUZZ_SECONDS each
+## fuzz          libFuzzer on JSON bodies and zone files, then fuzz-requests;
+##               FUZZ_SECONDS (30) each
 fuzz: | deps-test
 	@mkdir -p build-fuzz
 	@for f in json zone; do \
@@ -371,3 +374,13 @@ fuzz: | deps-test
 	    build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
 	        -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; \
 	done
+	+@$(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz-requests
+
+FUZZ_EXECUTIONS ?= 10000000
+fuzz-requests: FUZZ_SECONDS = 3600
+
+## fuzz-requests random requests at an nginx with sanitizers, until there were
+##               FUZZ_EXECUTIONS (10 million) or FUZZ_SECONDS (an hour) are over
+fuzz-requests: watched-asan
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_EXECUTIONS=$(FUZZ_EXECUTIONS) \
+	    $(call PROVE_WITH,asan,watched) -v t/fuzz/requests.t
