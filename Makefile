@@ -49,8 +49,9 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-cloud-init test-asan soak bench bench-quick \
-        bench-wake check fuzz install clean help \
+        test-e2e test-host test-cloud-init test-nginx test-all test-asan \
+        test-module-asan test-valgrind soak bench bench-quick \
+        bench-wake check fuzz fuzz-requests install clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
 
@@ -144,8 +145,8 @@ run: | deps-run
 
 # --- tests: all through prove, one summary each ---
 
-TOOLS       = zone-poke route-poke store-hold first-byte load fill domains relay \
-              visible
+TOOLS       = zone-poke route-poke store-hold first-byte load fill domains \
+              relay visible requests
 PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
@@ -168,6 +169,8 @@ $(BUILD)/unit/fill: $(BUILD)/obj/bench/fill.o
 $(BUILD)/unit/domains: $(BUILD)/obj/bench/domains.o
 $(BUILD)/unit/relay: $(BUILD)/obj/bench/relay.o
 $(BUILD)/unit/visible: $(BUILD)/obj/bench/visible.o
+$(BUILD)/unit/requests: $(patsubst t/fuzz/%.c,$(BUILD)/obj/t/fuzz/%.o,\
+                       $(wildcard t/fuzz/requests*.c))
 $(TOOLS:%=$(BUILD)/unit/%): $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS_)
@@ -227,6 +230,75 @@ test-cloud-init: test-ready | deps-cloud
 	@util/build-cloud-image $(BUILD)/cloud
 	@$(PROVE) -v t/cloud/*.t
 
+# --- other nginx, each in build-nginx-NAME (util/build-nginx) ---
+
+NGINX      ?= 1.26
+# nginx itself would look for sockets there
+unexport NGINX
+NGINX_FULL  = 1.26 unstable
+NGINX_SMOKE = static debug clang
+
+# What a compiler or a flag may break: configuration, each kind of location,
+# the store, a wake, a reload and a binary upgrade.
+SMOKE_T     = t/config.t t/healthz.t t/readyz.t t/metrics.t t/proxy.t \
+              t/route_create.t t/route_list.t t/e2e/http2.t t/e2e/reload.t \
+              t/e2e/wake.t
+
+# run.t is the demo, with the machine's nginx
+NGINX_T     = $(HUP_T) t/example.t \
+              $(filter-out t/e2e/run.t t/e2e/soak.t,$(wildcard t/e2e/*.t))
+
+nginx-%: test-ready | deps-nginx
+	+@util/build-nginx $* build-nginx-$*
+	@ln -sfn $(abspath $(addprefix $(BUILD)/,unit image hatch-agent \
+	    hatch-zone)) build-nginx-$*/
+
+PROVE_WITH  = HATCH_BUILD=build-nginx-$(1) PERL5LIB=$(CURDIR)/t/lib \
+              TEST_NGINX_BINARY=$(CURDIR)/build-nginx-$(1)/$(2) prove --exec ''
+
+## test-nginx    NGINX=1.26 or unstable: the tests that run nginx, with that
+##               one; NGINX=static, debug or clang: some of them
+test-nginx: nginx-$(NGINX)
+ifneq ($(filter $(NGINX),$(NGINX_SMOKE)),)
+	@$(if $(filter debug,$(NGINX)),TEST_NGINX_LOG_LEVEL=debug) \
+	    $(call PROVE_WITH,$(NGINX),sbin/nginx) $(SMOKE_T)
+else
+	@$(call PROVE_WITH,$(NGINX),sbin/nginx) $(NGINX_T)
+	@TEST_NGINX_USE_HUP=1 $(call PROVE_WITH,$(NGINX),sbin/nginx) $(HUP_T)
+endif
+
+## test-all      test, then test-nginx with each of them; hours
+test-all:
+	+@bad=; $(MAKE) --no-print-directory test || bad=1.22; \
+	for nginx in $(NGINX_FULL) $(NGINX_SMOKE); do \
+	    echo "==> testing with nginx, $$nginx"; \
+	    $(MAKE) --no-print-directory test-nginx NGINX=$$nginx || \
+	        bad="$$bad $$nginx"; \
+	done; \
+	if [ "$$bad" ]; then echo "test-all: failed with $$bad" >&2; exit 1; fi
+
+# nginx under something that watches it: what that finds after a test's last
+# look into the log counts, too.  t/bare first shows that what it is told to
+# leave out comes of nginx without the module, too.
+watched-%: nginx-%-bare nginx-%
+	@for dir in build-nginx-$* build-nginx-$*-bare; do \
+	    printf '#!/bin/sh\nexec %s %s %s "$$@"\n' \
+	        $(CURDIR)/t/lib/watched-nginx $* $(CURDIR)/$$dir/sbin/nginx \
+	        > $$dir/watched && chmod 755 $$dir/watched || exit 1; \
+	done
+
+## test-module-asan  the module's tests in an nginx with sanitizers, which see
+##               each allocation from a pool
+test-module-asan: watched-asan
+	@WATCHED=asan $(call PROVE_WITH,asan-bare,watched) t/bare/*.t
+	@$(call PROVE_WITH,asan,watched) $(HUP_T)
+	@TEST_NGINX_USE_HUP=1 $(call PROVE_WITH,asan,watched) $(HUP_T)
+
+## test-valgrind the same under valgrind
+test-valgrind: watched-valgrind
+	@WATCHED=valgrind $(call PROVE_WITH,valgrind-bare,watched) t/bare/*.t
+	@TEST_NGINX_TIMEOUT=30 $(call PROVE_WITH,valgrind,watched) $(HUP_T)
+
 ## clean         removes build folders
 clean:
 	rm -rf build build-*
@@ -240,10 +312,11 @@ help:
 C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/build-cloud-image util/build-image \
-              util/build-module util/deps util/fetch-kubernetes \
-              util/fetch-test-nginx util/run util/run-firewall \
-              util/run-inside t/lib/host t/lib/traces t/lib/world .ci/run
+SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
+              util/build-image util/build-module util/build-nginx util/deps \
+              util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
+              util/run util/run-firewall util/run-inside t/lib/host \
+              t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
 
 ## check         style, static analysis, and the model of the sleep handshake
@@ -253,7 +326,7 @@ check: | deps-check
 	@cppcheck -q --enable=warning,portability,performance --inline-suppr \
 	    --error-exitcode=1 -Icontract -Ilib -Iagent \
 	    --suppress=missingIncludeSystem --suppress=varFuncNullUB \
-	    contract lib agent t/unit t/lib
+	    contract lib agent t/unit t/lib t/fuzz
 	+@$(MAKE) --no-print-directory BUILD=build-clang CC=clang compiled
 	@docs/model/check
 	@echo "check: clean"
@@ -298,7 +371,8 @@ test-asan: | deps-test
 
 FUZZ_SECONDS ?= 30
 
-## fuzz          libFuzzer on JSON, paths and zone files, FUZZ_SECONDS each
+## fuzz          libFuzzer on JSON, paths and zone files, then fuzz-requests;
+##               FUZZ_SECONDS (30) each
 fuzz: | deps-test
 	@mkdir -p build-fuzz
 	@for f in json uri zone; do \
@@ -309,3 +383,13 @@ fuzz: | deps-test
 	    build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
 	        -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; \
 	done
+	+@$(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz-requests
+
+FUZZ_EXECUTIONS ?= 10000000
+fuzz-requests: FUZZ_SECONDS = 3600
+
+## fuzz-requests random requests at an nginx with sanitizers, until there were
+##               FUZZ_EXECUTIONS (10 million) or FUZZ_SECONDS (an hour) are over
+fuzz-requests: watched-asan
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_EXECUTIONS=$(FUZZ_EXECUTIONS) \
+	    $(call PROVE_WITH,asan,watched) -v t/fuzz/requests.t

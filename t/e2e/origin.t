@@ -154,14 +154,15 @@ for (
        'foreign: ' . join ' and ', @$_);
 }
 
-# a Host that no Origin can be
+# a Host that no Origin can be; some of them nginx itself refuses from 1.29 on
 for (['me@localhost', 'http://me@localhost'], ['[::1]x', 'http://[::1]x'],
      ["caf\xc3\xa9", "http://caf\xc3\xa9"],
      ['localhost:0', 'http://localhost:0'],
      ['localhost:65536', 'http://localhost:65536'],
      ['localhost:', 'http://localhost:'])
 {
-    like(post(@$_)->{body}, qr/origin_forbidden/, "no origin: $$_[0]");
+    like(post(@$_)->{body}, qr/origin_forbidden|>400 Bad Request</,
+         "no origin: $$_[0]");
 }
 
 for ('POST /', 'POST http://localhost/', 'DELETE /routes/x') {

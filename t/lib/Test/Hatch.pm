@@ -348,9 +348,11 @@ sub nginx_conf {
     my $workers = $opt{workers} // 2;
     my $http = $opt{http} // '';
     my $main = $opt{main} // '';
+    my $module = "$build/ngx_http_hatch_module.so";
+    my $load = -e $module ? "load_module $module;" : '';   # else it is static
 
     return <<"EOF";
-load_module $build/ngx_http_hatch_module.so;
+$load
 user www-data;
 worker_processes $workers;
 pid $dir/nginx.pid;

@@ -40,10 +40,54 @@ BEGIN {
     mkdir "$dir/servroot";
     $ENV{TEST_NGINX_SERVROOT} = "$dir/servroot";
     $ENV{TEST_NGINX_HATCH_DIR} = $dir;
-    $ENV{TEST_NGINX_LOAD_MODULES} = "$build/ngx_http_hatch_module.so";
+    # a static build has none
+    $ENV{TEST_NGINX_LOAD_MODULES} = join ' ',
+        glob "$build/ngx_http_hatch_module.s[o]";
     $ENV{TEST_NGINX_MASTER_PROCESS} //= 'on';
     $ENV{TEST_NGINX_PORT} //= 1984;
     $ENV{TEST_NGINX_GUEST_PORT} = 1985;    # the network is the test's own
+
+    # t/lib/watched-nginx: workers write here, too
+    $ENV{HATCH_REPORTS} = "$dir/reports";
+    mkdir "$dir/reports";
+    chmod 01777, "$dir/reports";
+}
+
+my $reported = 0;
+
+# An nginx that ends in main(), because of its configuration or after -t, leaves
+# its first pool; with no module, too.
+my $first_pool = qr/\A\s+=+\n
+    ==\d+==ERROR:\ LeakSanitizer:\ detected\ memory\ leaks\n\n
+    Direct\ leak\ of\ 1024\ byte.*\n .*posix_memalign.*\n .*ngx_memalign.*\n
+    .*ngx_create_pool.*\n .*main\ src.*\n (?:\ +\#.*\n)*\n
+    SUMMARY.*\ 1024\ byte.*\n*\z/x;
+
+# Prints what a sanitizer or valgrind has written since the last look.
+sub look_for_reports {
+    my ($when) = @_;
+
+    for my $file (grep -s, glob "$ENV{HATCH_REPORTS}/*") {
+        open my $fh, '<', $file or die "$file: $!";
+        my $text = do { local $/; <$fh> };
+        unlink $file;
+        next if $text =~ $first_pool;
+        print STDERR "# reported $when:\n", $text =~ s/^/#   /gmr;
+        $reported++;
+    }
+
+    # undefined behaviour goes there, and not each block looks for it
+    open my $log, '<', "$ENV{TEST_NGINX_SERVROOT}/logs/error.log" or return;
+    for my $line (grep /runtime error:/, <$log>) {
+        print STDERR "# reported $when: $line";
+        $reported++;
+    }
+}
+
+# Here, so that it runs after the one of Test::Nginx, which ends nginx.
+END {
+    look_for_reports('until the end');
+    $? ||= 1 if $reported;
 }
 
 use Test::Nginx::Socket;
@@ -69,7 +113,7 @@ sub import {
     no_shuffle();
     no_root_location();
     no_long_string();
-    log_level('info');
+    log_level($ENV{TEST_NGINX_LOG_LEVEL} // 'info');
 }
 
 
@@ -77,6 +121,7 @@ add_block_preprocessor(sub {
     my ($block) = @_;
     my $dir = $ENV{TEST_NGINX_HATCH_DIR};
 
+    look_for_reports('before ' . $block->name);
     mkdir "$dir/run";
 
     if (defined $block->no_zone) {
