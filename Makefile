@@ -147,7 +147,10 @@ run: | deps-run
 
 TOOLS       = zone-poke route-poke store-hold first-byte load fill domains \
               relay visible requests
-PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib prove --exec ''
+# each test has a world of its own, and mostly waits; JOBS=1 for one at a time
+JOBS       ?= $(shell nproc)
+PROVE       = HATCH_BUILD=$(BUILD) PERL5LIB=$(CURDIR)/t/lib \
+              prove -j$(JOBS) --exec ''
 $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
@@ -180,7 +183,7 @@ test-ready: | deps-test
 
 ## test          everything below; what CI runs
 test: test-ready
-	@$(PROVE) $(unit_t) t/*.t t/agent/*.t t/e2e/*.t t/host/*.t
+	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-unit     C programs: contract and libraries
