@@ -43,9 +43,6 @@ ngx_int_t ngx_http_hatch_api_check_origin(ngx_http_request_t *r);
 /* The same if Host is a name of this server, or the request needs a key. */
 ngx_int_t ngx_http_hatch_api_check_host(ngx_http_request_t *r);
 
-/* NGX_OK, or NGX_ERROR with err saying which rule the label breaks. */
-ngx_int_t ngx_http_hatch_api_check_label(const char *label, hatch_err_t *err);
-
 /*
  * What is judged of all requests: the query against the names that there may
  * be, and If-Match.  NGX_DECLINED and the arguments in *query, which is the
@@ -75,6 +72,20 @@ ngx_int_t ngx_http_hatch_api_create(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx, json_object *body);
 ngx_int_t ngx_http_hatch_api_update(ngx_http_request_t *r,
     ngx_http_hatch_api_ctx_t *ctx, json_object *body);
+
+/* --- what reading and changing share --- */
+
+/* NGX_DECLINED if it exists, or the answer that it does not. */
+ngx_int_t ngx_http_hatch_api_find_vm(ngx_http_request_t *r, const char *vm);
+ngx_int_t ngx_http_hatch_api_find_route(ngx_http_request_t *r, const char *id,
+    hatch_route_t *route);
+
+/* The answer to a hatch_err_code_t of the store. */
+ngx_int_t ngx_http_hatch_api_store_error(ngx_http_request_t *r, int code,
+    const char *text);
+
+ngx_int_t ngx_http_hatch_api_send_route(ngx_http_request_t *r,
+    ngx_uint_t status, hatch_route_t *route);
 
 
 #endif /* _NGX_HTTP_HATCH_API_H_INCLUDED_ */
