@@ -98,6 +98,9 @@ ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
 {
     ngx_int_t  rc;
 
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "hatch answer: %ui", status);
+
     rc = ngx_http_hatch_discard_body(r);
     if (rc != NGX_OK) {
         return rc;
