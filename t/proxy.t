@@ -268,3 +268,106 @@ Host: demo.hatch.local
 --- error_code: 200
 --- no_error_log
 [error]
+
+
+=== TEST 15: a guest whose header is too large
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 200 OK\r\nX-Large: " . 'x' x 100_000 . "\r\n\r\n"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is too large","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream sent too big header
+
+
+=== TEST 16: one that is malformed
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 200 OK\r\nX\x01Bad: 1\r\n\r\nbody"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is malformed","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream sent invalid header
+
+
+=== TEST 17: malformed, and much behind it
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 200 OK\r\nX\x01Bad: 1\r\n\r\n" . 'x' x 100_000
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is malformed","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream sent invalid header
+
+
+=== TEST 18: one that ends between two lines
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the VM closed the connection within the header of its answer","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream prematurely closed connection
+
+
+=== TEST 19: within one
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 200 OK\r\nContent-Len"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the VM closed the connection within the header of its answer","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream prematurely closed connection
+
+
+=== TEST 20: within the first
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTT"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the VM closed the connection within the header of its answer","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+upstream prematurely closed connection
+
+
+=== TEST 21: a header that just fits is none of these
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Large: " . 'x' x 3500 . "\r\n\r\nok"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+ok
+--- error_code: 200

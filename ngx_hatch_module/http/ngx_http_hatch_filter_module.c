@@ -426,13 +426,15 @@ ngx_http_hatch_shape_failed(ngx_http_upstream_t *u)
         return "the VM closed the connection without an answer";
     }
 
+    /* nginx stops where it cannot read on, and else at the end */
+
+    if (u->buffer.pos != u->buffer.last) {
+        return "the header of the VM's answer is malformed";
+    }
+
     if (u->buffer.last == u->buffer.end) {
         return "the header of the VM's answer is too large";
     }
 
-    if (u->buffer.pos == u->buffer.last) {
-        return "the VM closed the connection within the header of its answer";
-    }
-
-    return "the header of the VM's answer is malformed";
+    return "the VM closed the connection within the header of its answer";
 }
