@@ -184,7 +184,7 @@ GET /metrics
 GET /metrics
 --- response_body_like eval
 '(?s)hatch_agent_up 0\n.*hatch_libvirt_up 0\n'
-. '.*hatch_agent_heartbeat_age_seconds 1[1-9]\.\d+\n'
+. '.*hatch_agent_heartbeat_age_seconds [1-9]\d\.\d+\n'
 --- error_code: 200
 
 

@@ -278,6 +278,9 @@ sub settled {
     return $f;
 }
 
+# newer nginx would rather have "http2 on", which 1.22 does not know
+sub logged { return nginx_log() =~ s/^.*\[warn\].*\n//gmr }
+
 # empty ones are no reports
 sub reports { return grep -s, glob "$dir/reports/*" }
 
@@ -295,7 +298,7 @@ sub run {
             return 1;
         }
 
-        kill 'TERM', $pid if reports() || -s "$dir/logs/error.log";
+        kill 'TERM', $pid if reports() || logged();
         return 0;
     }, $time + 60);
 
@@ -331,6 +334,6 @@ if (!$one) {
 
 is_deeply([workers()], \@workers, 'no worker died');
 ok(stop_nginx(), 'nginx ends');
-is(slurp("$dir/logs/error.log"), '', 'nothing above an error was logged');
+is(logged(), '', 'nothing above an error was logged');
 is(join('', map slurp($_), reports()), '', 'no sanitizer reports anything');
 done();
