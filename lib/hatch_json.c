@@ -1,11 +1,15 @@
 #include "hatch_json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 
 /* In error texts a field name of the client's is cut to this length. */
 #define HATCH_JSON_NAME  "%.40s"
+
+/* json-c's largest integer. */
+#define HATCH_JSON_LARGEST  "9223372036854775807"
 
 
 static int
@@ -79,6 +83,86 @@ hatch_json_scan(const char *text, size_t len, hatch_err_t *err)
     }
 
     return 0;
+}
+
+
+/*
+ * Finds the next integer from *at on that is larger than json-c's largest, and
+ * says how long it is; 0 if there is none.
+ */
+static size_t
+hatch_json_find_long(const char *text, size_t len, size_t *at)
+{
+    size_t  i, n;
+
+    for (i = *at; i < len; i += n) {
+        n = 1;
+
+        if (text[i] == '"') {
+            i = hatch_json_skip_string(text, len, i + 1);
+            continue;
+        }
+
+        if (text[i] < '0' || text[i] > '9') {
+            continue;
+        }
+
+        while (i + n < len && text[i + n] >= '0' && text[i + n] <= '9') {
+            n++;
+        }
+
+        /* no fraction and no exponent, nor a part of them */
+
+        if (text[i] == '0'
+            || (i > 0 && strchr(".eE+", text[i - 1]) != NULL)
+            || (i > 1 && text[i - 1] == '-'
+                && strchr("eE", text[i - 2]) != NULL)
+            || (i + n < len && strchr(".eE", text[i + n]) != NULL))
+        {
+            continue;
+        }
+
+        if (n > sizeof(HATCH_JSON_LARGEST) - 1
+            || (n == sizeof(HATCH_JSON_LARGEST) - 1
+                && memcmp(text + i, HATCH_JSON_LARGEST, n) > 0))
+        {
+            *at = i;
+            return n;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * An integer that is too large for json-c is its largest one to json-c before
+ * 0.18, and an error of the whole text to later ones.  It becomes the largest
+ * one here, so that the rule of its field refuses it and names the field.
+ * Returns a copy that the caller frees, or NULL if there is none such.
+ */
+static char *
+hatch_json_clamp(const char *text, size_t len)
+{
+    char    *copy;
+    size_t   n, at = 0;
+
+    n = hatch_json_find_long(text, len, &at);
+
+    if (n == 0 || (copy = malloc(len)) == NULL) {
+        return NULL;
+    }
+
+    memcpy(copy, text, len);
+
+    do {
+        memset(copy + at, ' ', n);
+        memcpy(copy + at, HATCH_JSON_LARGEST, sizeof(HATCH_JSON_LARGEST) - 1);
+        at += n;
+        n = hatch_json_find_long(copy, len, &at);
+    } while (n != 0);
+
+    return copy;
 }
 
 
@@ -273,6 +357,7 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
     hatch_err_t *err)
 {
     int                   rc;
+    char                 *clamped;
     size_t                i;
     struct json_tokener  *tokener;
 
@@ -306,6 +391,9 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
         return hatch_err_set(err, HATCH_ERR_SYSTEM, "out of memory");
     }
 
+    clamped = hatch_json_clamp(text, len);
+    text = clamped != NULL ? clamped : text;
+
     rc = hatch_json_tokenize(tokener, text, len, object, err);
 
     if (rc == 0) {
@@ -318,6 +406,7 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
     }
 
     json_tokener_free(tokener);
+    free(clamped);
 
     return rc;
 }

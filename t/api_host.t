@@ -169,7 +169,7 @@ matrix({ },
         server_name api.example; location / { hatch_api; } },
         'GET api.example /routes/rt_x' => $passes,
         'GET evil.example /routes/rt_x' => $forbidden,
-        'POST evil.example /routes/rt_x = {}' => $forbidden],
+        'DELETE evil.example /routes/rt_x' => $forbidden],
 
     'a bad host is not repeated as it is' => [{ held => 0 },
         q{ location / { hatch_api; } },

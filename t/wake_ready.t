@@ -176,26 +176,45 @@ for my $n (1, 100) {
 
 # --- an agent of before ---
 
+# It does not say of which guest: of the one that ran when it was asked, if it
+# still does.
 runs(11);
-for my $n (1 .. 3) {
-    $client = client();
-    answers("READY of no guest, $n", 'unknown');
-    answered("the request goes on, $n", '200 guest', $client);
-}
 $client = client();
-answers('and READY of one', 11);
-answered('is enough', '200 guest', $client);
-answered('for the next', '200 guest', client());
+answers('READY of no guest', 'unknown');
+answered('the request goes on', '200 guest', $client);
+answered('and the guest is known', '200 guest', client());
+
+runs(13);
+$client = client();
+answers('it began anew meanwhile', sub {
+    runs(14);
+    say_ready($_[0], 0);
+}, 'unknown');
+answered('asked again', '200 guest', $client);
+answered('and it is known', '200 guest', client());
+
+# of one that slept then nothing is known
+runs(14, 'paused');
+$client = client();
+answers('READY after a wake', sub {
+    runs(15);
+    say_ready($_[0], 0, $resume);
+});
+answered('it goes on', '200 guest', $client);
+$client = client();
+answers('but the next one asks', 'unknown');
+answered('once', '200 guest', $client);
+answered('and not again', '200 guest', client());
 
 # --- one that is always wrong ---
 
-runs(12);
+runs(16);
 my $began = time;
 $client = client();
 my $times = 0;
 while (!readable($client, 0)) {
     my $next = asked(.1) or next;
-    say_ready($next, 11);
+    say_ready($next, 15);
     $times++;
 }
 cmp_ok(time - $began, '>', 1.5, 'it is asked for as long as the hold lasts');

@@ -83,6 +83,7 @@ ngx_http_hatch_metrics_handler(ngx_http_request_t *r)
     }
 
     r->main->count++;
+    r->read_event_handler = ngx_http_test_reading;
     r->write_event_handler = ngx_http_hatch_metrics_writer;
 
     ngx_http_hatch_metrics_writer(r);

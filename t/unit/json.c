@@ -337,6 +337,19 @@ main(void)
     checked("{\"port\":1,\"idle\":\"1\"}", "\"idle\" must be a number");
     checked("{\"port\":1,\"name\":null}", "\"name\" must be a string");
 
+    /* larger than json-c's: an error of the field, in each version of it */
+    checked("{\"port\":99999999999999999999999}", "\"port\" must be 1 to");
+    checked("{\"port\":-99999999999999999999999}", "\"port\" must be 1 to");
+    checked("{\"port\":9223372036854775808}", "\"port\" must be 1 to");
+    checked("{\"port\":1,\"any\":[9223372036854775808,12345678901234567890]}",
+            NULL);
+    checked("{\"port\":1,\"name\":\"1\",\"any\":\"99999999999999999999\"}",
+            NULL);
+    checked("{\"port\":1,\"idle\":1.00000000000000000000001}", NULL);
+    checked("{\"port\":1,\"any\":1e-00000000000000000000001}", NULL);
+    refused("{\"port\":099999999999999999999999}", "number expected");
+    refused("{\"port\":99999999999999999999x}", "byte 28");
+
     test_seconds();
     test_large();
     test_values();
