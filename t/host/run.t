@@ -47,7 +47,7 @@ END { system $host, 'down' if -e '/run/hatch-host/name' }
 
 # writable, as a clone is, and built, but never run
 my ($build) = $Test::Hatch::build =~ m{([^/]+)\z};
-is(in_host("mkdir -p /srv/hatch/build && cp -r /hatch/util /srv/hatch/
+is(in_host("mkdir -p /srv/hatch/build && cp -r /hatch/util /hatch/deploy /srv/hatch/
             && cd /hatch/$build && cp -r hatch-agent hatch-zone image
                ngx_http_hatch_module.so /srv/hatch/build/" =~ s/\n\s+/ /gr),
    '', 'a clone is there');
