@@ -117,7 +117,9 @@ ngx_http_hatch_set_headers(ngx_http_request_t *r, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (r->method == NGX_HTTP_OPTIONS && status == NGX_HTTP_OK) {
+    if (r->method == NGX_HTTP_OPTIONS && status == NGX_HTTP_OK
+        && ngx_http_hatch_own_handler(r->content_handler))
+    {
         r->headers_out.status = NGX_HTTP_NO_CONTENT;
         r->header_only = 1;
 

@@ -15,7 +15,7 @@
  * (and lets nobody send it who waits for "100 Continue"), keeps conditional
  * headers from changing the answer, and sets the type and Cache-Control:
  * no-store.  A 503 and a 504 get Retry-After: 1 unless the caller has another.
- * OPTIONS gets 204 where GET has 200.
+ * OPTIONS of a health endpoint gets 204 where GET has 200.
  *
  * They return what a content handler returns.  Other handlers give that to
  * ngx_http_hatch_finalize().
