@@ -31,6 +31,26 @@ sub send_get {
     return $s;
 }
 
+# The same for a route; its last byte may come later.
+sub write_route {
+    my ($name, $later) = @_;
+    my $s = Test::Hatch::connect_to('127.0.0.1:8080') or die $!;
+    my $body = qq({"target_port":80,"subdomain":"$name"});
+    print $s "POST /vms/$vm{a}/routes HTTP/1.1\r\nHost: localhost\r\n",
+             'Content-Length: ', length $body, "\r\n\r\n",
+             $later ? substr $body, 0, -1 : $body;
+    $s->flush;
+    return $s;
+}
+
+# Somebody else holds the store's write lock; returns how to end that.
+sub hold_store {
+    my $pid = open2(my $out, my $in, "$Test::Hatch::build/unit/store-hold",
+                    "$dir/routes");
+    is(scalar <$out>, "held\n", 'somebody holds the store\'s lock');
+    return sub { close $in; waitpid $pid, 0 };
+}
+
 sub answer_of {
     my ($s) = @_;
     local $/;
@@ -112,30 +132,20 @@ matrix({ workers => 1,
 $port = row_port('one');
 
 for my $how (qw(reload upgrade quit)) {
-    my $pid = open2(my $out, my $in, "$Test::Hatch::build/unit/store-hold",
-                    "$dir/routes");
-    is(scalar <$out>, "held\n", "$how: somebody holds the store's lock");
-
+    my $release = hold_store();
     my @old = workers();
-    my @sockets;
-    for my $n (1 .. 3) {
-        my $s = Test::Hatch::connect_to('127.0.0.1:8080');
-        my $body = qq({"target_port":80,"subdomain":"$how$n"});
-        print $s "POST /vms/$vm{a}/routes HTTP/1.1\r\nHost: localhost\r\n"
-               . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
-        $s->flush;
-        push @sockets, $s;
-    }
+    my @sockets = map write_route("$how$_", $_ == 3), 1 .. 3;
     is(healthz()->{status}, 200, "$how: the writes are in the worker's hands");
     $exit{$how}->();
+    print { $sockets[2] } '}';
+    $sockets[2]->flush;
     for my $s (@sockets) {
         vec(my $ready = '', fileno $s, 1) = 1;
         is(select($ready, undef, undef, 0), 0, "$how: a write waits");
     }
     ok(-e "/proc/$old[0]", "$how: and the worker for it");
 
-    close $in;
-    waitpid $pid, 0;
+    $release->();
     is_deeply([map answer_of($_) =~ m{^HTTP/1\.1 (\d+)}, @sockets],
               [201, 201, 201], "$how: what was written is answered");
     old_ones_gone("$how, writes", @old);
@@ -222,6 +232,31 @@ print $s '2';
 $s->flush;
 is_deeply(answers($s), { '200 plain POST /upload' => 1 }, 'it is answered');
 old_ones_gone('the agent is back', @old);
+
+# --- the time for that is over ---
+
+# worker_shutdown_timeout closes all connections, also of a write that goes on.
+my $conf = slurp("$dir/nginx.conf");
+write_file("$dir/nginx.conf", "worker_shutdown_timeout 1s;\n$conf");
+$exit{reload}->();
+my $vm = create_vm({ guest_ip => '127.55.0.9', idle_timeout => undef })->{id};
+create_route($vm, 'again');
+my $release = hold_store();
+my $held = held_total();
+my @sockets = map send_get("127.0.0.1:$port", '/x', 'again.hatch.localhost'),
+              1 .. 50;
+$vm{a} = $vm;
+my $late = write_route('late');
+wait_until('all are there', sub { held_total() == $held + 50 });
+@old = workers();
+$exit{reload}->();
+is_deeply(answers(@sockets), { none => 50 }, 'connections are closed');
+ok(-e "/proc/$old[0]", 'the write keeps the worker');
+$release->();
+is_deeply(answers($late), { none => 1 }, 'its connection, too');
+old_ones_gone('worker_shutdown_timeout', @old);
+is(scalar(grep $_->{subdomain} eq 'late', @{ api('GET', '/routes')->{json} }),
+   1, 'and is there');
 
 # --- scrapes of /metrics ---
 
