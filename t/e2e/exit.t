@@ -154,6 +154,37 @@ for my $how (qw(reload upgrade quit)) {
     is(scalar(grep $there{"$how$_"}, 1 .. 3), 3, "$how: and is there");
 }
 
+# --- requests that come whole only then ---
+
+# For a VM that sleeps, one that runs, and one whose service comes up later.
+my $new = create_vm({ guest_ip => '127.55.0.20', idle_timeout => undef })->{id};
+create_route($new, 'new');
+my @halves = map {
+    my $s = Test::Hatch::connect_to("127.0.0.1:$port") or die $!;
+    print $s "GET /x HTTP/1.1\r\nConnection: close\r\nHost: $_.hatch";
+    $s->flush;
+    $s;
+} qw(a b new);
+is(healthz()->{status}, 200, 'half requests are read');
+my @old = workers();
+$exit{reload}->();
+sleep_now();
+for my $s (@halves) { print $s ".localhost\r\n\r\n"; $s->flush }
+is_deeply(answers(@halves[0, 1]), { '200 A GET /x' => 1, '200 B GET /x' => 1 },
+          'the rest comes when the worker exits: answered');
+my $service = IO::Socket::INET->new(LocalAddr => '127.55.0.20', Timeout => 5,
+                                    LocalPort => 80, Listen => 8) or die $!;
+my $line;
+while (my $s = $service->accept) {
+    defined($line = <$s>) or next;          # the agent only connects
+    print $s "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew";
+    last;
+}
+like($line // 'none', qr{^GET /x }, 'one is held until the service is there');
+is_deeply(answers($halves[2]), { '200 new' => 1 }, 'then answered');
+close $service;
+old_ones_gone('half requests', @old);
+
 # --- held requests that end at once ---
 
 # Before: the VM sleeps, or does not get ready.  Then: what ends the wait,
@@ -217,7 +248,7 @@ for my $test (['reload', 'the VM is ready', 100],
 # --- an agent that comes back ---
 
 # The worker has lost it, and exits with a request that lasts.
-my @old = workers();
+@old = workers();
 my $s = Test::Hatch::connect_to("127.0.0.1:$port");
 print $s "POST /upload HTTP/1.1\r\nHost: localhost\r\n"
        . "Connection: close\r\nContent-Length: 2\r\n\r\n1";
@@ -246,14 +277,14 @@ my $held = held_total();
 my @sockets = map send_get("127.0.0.1:$port", '/x', 'again.hatch.localhost'),
               1 .. 50;
 $vm{a} = $vm;
-my $late = write_route('late');
+my $write = write_route('late');
 wait_until('all are there', sub { held_total() == $held + 50 });
 @old = workers();
 $exit{reload}->();
 is_deeply(answers(@sockets), { none => 50 }, 'connections are closed');
 ok(-e "/proc/$old[0]", 'the write keeps the worker');
 $release->();
-is_deeply(answers($late), { none => 1 }, 'its connection, too');
+is_deeply(answers($write), { none => 1 }, 'its connection, too');
 old_ones_gone('worker_shutdown_timeout', @old);
 is(scalar(grep $_->{subdomain} eq 'late', @{ api('GET', '/routes')->{json} }),
    1, 'and is there');
