@@ -342,7 +342,8 @@ sub zone {
 
 # --- nginx ---
 
-# The usual configuration; `http` and `location` add lines.
+# The usual configuration; `http` and `main` add lines.  A binary upgrade hands
+# on only the variables that "env" names: a sanitizer's runtime comes by these.
 sub nginx_conf {
     my (%opt) = @_;
     my $workers = $opt{workers} // 2;
@@ -357,6 +358,8 @@ user www-data;
 worker_processes $workers;
 pid $dir/nginx.pid;
 error_log $dir/logs/error.log info;
+env LD_PRELOAD;
+env ASAN_OPTIONS;
 $main
 events {
     worker_connections 1024;
