@@ -111,8 +111,9 @@ for my $vms (32768, 16384, 20000) {
 }
 
 unlike(agent_log(), qr/idle, paused/, 'no VM was put to sleep');
-is(() = nginx_log() =~ /went over to the new/g, 3,
-   'the worker of before went over each time')
+# one without requests may, too, if it looks before it is told to exit
+cmp_ok(scalar(() = nginx_log() =~ /went over to the new/g), '>=', 3,
+       'the worker of before went over each time')
     or diag(grep /went over/, split /^/, nginx_log());
 
 print $socket "ping\n";
