@@ -112,6 +112,26 @@ matrix({},
         location /hidden { internal; return 200 hidden; } },
         'GET a /accel?redirect=/hidden' => '200 A GET /accel'],
 
+    # without hatch_route, where an error of a guest leads
+    'X-Accel of a guest, behind an error page' => [q{
+        location / { ROUTE PASS proxy_intercept_errors on;
+                     error_page 404 /accel?redirect=/hidden;
+                     error_page 502 /if/accel?redirect=/hidden; }
+        location = /accel { PASS }
+        location /if/ { proxy_pass http://vms/; proxy_set_header Host $host;
+                        if ($host) { set $x 1; } }
+        location /hidden { internal; return 200 hidden; } },
+        'GET a /missing' => '404 A GET /accel',
+        'GET a /broken' => '502 A GET /accel'],
+
+    'X-Accel of a guest, behind an error page and a variable' => [q{
+        location / { ROUTE PASS proxy_intercept_errors on;
+                     error_page 404 /accel?redirect=/hidden; }
+        location = /accel { set $where vms; proxy_pass http://$where;
+                            proxy_set_header Host $host; }
+        location /hidden { internal; return 200 hidden; } },
+        'GET a /missing' => qr/^500 /],
+
     'X-Accel of what is no guest' => [q{
         location / { proxy_pass http://plain; }
         location /hidden { internal; return 200 hidden; } },
@@ -130,6 +150,14 @@ matrix({},
         'GET a /hops' => ['200 A GET /hops', Upgrade => undef,
                           'Proxy-Connection' => undef, 'Keep-Alive' => undef,
                           Connection => undef]],
+
+    'hop-by-hop headers, behind an error page' =>
+        [{ listen => 'http2', h2 => 1 }, q{
+        location / { ROUTE PASS proxy_intercept_errors on;
+                     error_page 404 /hops; }
+        location = /hops { PASS } },
+        'GET a /missing' => ['404 A GET /hops', Upgrade => undef,
+                             'Proxy-Connection' => undef]],
 
     # --- clients ---
 
@@ -238,6 +266,7 @@ matrix({},
 # h2c is no way around "deny": what goes on in the connection is HTTP/1.1
 is(ask(row_port('Upgrade'), 'GET a /closed + Upgrade: h2c '
        . '+ Connection: Upgrade')->{status}, 403, 'closed is closed');
+allow_log(qr/upstream "vms" with "hatch" is used by a location without/);
 
 allow_log(qr/connect\(\) failed \(111: Connection refused\)/,
           qr/access forbidden by rule/, qr/auth request unexpected status/);
