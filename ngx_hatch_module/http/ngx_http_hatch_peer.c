@@ -88,11 +88,11 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
     peer->name = 0;
 
     /*
-     * hatch_route has just looked, unless nginx has waited for a body since,
-     * or for another request that fills its cache.
+     * hatch_route has just looked, unless an "error_page" led here since, or
+     * nginx has waited for a body, or for another request that fills its cache.
      */
 
-    peer->seen = ctx->request == r
+    peer->seen = ngx_http_get_module_ctx(r, ngx_http_hatch_module) == ctx
                  && r->http_version < NGX_HTTP_VERSION_20
                  && (r->request_body == NULL || r->request_body->bufs == NULL)
 #if (NGX_HTTP_CACHE)
