@@ -173,6 +173,21 @@ matrix({},
         'GET a /x + Upgrade: websocket, h2c + Connection: Upgrade'
             => ['200 A GET /x', 'X-Upgrade' => qr/^(?!.*h2c)/]],
 
+    # $http_upgrade has been asked for before it is changed
+    'Upgrade, in an "if" before' => [{ held => 0 }, "
+        if (\$http_upgrade = none) { return 418; }
+        location / { ROUTE $upgrade }",
+        'GET a /x + Upgrade: h2c + Connection: Upgrade'
+            => ['200 A GET /x', 'X-Upgrade' => qr/^$/],
+        'GET a /x + Upgrade: websocket, h2c + Connection: Upgrade'
+            => ['200 A GET /x', 'X-Upgrade' => 'websocket']],
+
+    'a key, in an "if" before' => [q{
+        KEYS
+        if ($http_x_api_key = none) { return 418; }
+        location / { ROUTE PASS proxy_set_header X-Api-Key $http_x_api_key; } },
+        "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => qr/^$/]],
+
     'keys stay here' => [q{ KEYS location / { ROUTE PASS } },
         "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => qr/^$/],
         "GET a /x + $bearer" => ['200 A GET /x', 'X-Authorization' => qr/^$/],

@@ -13,6 +13,8 @@
 
 
 static ngx_int_t ngx_http_hatch_drop_h2c(ngx_http_request_t *r);
+static void ngx_http_hatch_forget_variable(ngx_http_request_t *r,
+    ngx_str_t *key);
 static u_char *ngx_http_hatch_next_token(u_char *p, u_char *last,
     ngx_str_t *token);
 static ngx_uint_t ngx_http_hatch_is_hop(ngx_http_request_t *r,
@@ -104,6 +106,7 @@ again:
                 *out = '\0';
                 h[i].value.data = value;
                 h[i].value.len = out - value;
+                ngx_http_hatch_forget_variable(r, &h[i].key);
                 continue;
             }
 
@@ -174,6 +177,8 @@ ngx_http_hatch_remove_header(ngx_http_request_t *r, ngx_list_part_t *part,
         r->headers_in.authorization = NULL;
     }
 
+    ngx_http_hatch_forget_variable(r, &h->key);
+
     rest = part->next;
 
     if (i + 1 < part->nelts) {
@@ -222,6 +227,50 @@ ngx_http_hatch_remove_header(ngx_http_request_t *r, ngx_list_part_t *part,
     list->nalloc = ngx_max(list->last->nelts, 1);
 
     return NGX_OK;
+}
+
+
+/*
+ * nginx keeps what $http_NAME was when it was first asked for, maybe in an
+ * "if" or by "limit_req"; "proxy_set_header" must not find that again.
+ */
+
+static void
+ngx_http_hatch_forget_variable(ngx_http_request_t *r, ngx_str_t *key)
+{
+    u_char                     *name, c;
+    size_t                      n;
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+
+        if (!(v[i].flags & NGX_HTTP_VAR_PREFIX)
+            || v[i].name.len != sizeof("http_") - 1 + key->len
+            || ngx_strncmp(v[i].name.data, "http_", sizeof("http_") - 1) != 0)
+        {
+            continue;
+        }
+
+        name = v[i].name.data + sizeof("http_") - 1;
+
+        for (n = 0; n < key->len; n++) {
+            c = ngx_tolower(key->data[n]);
+
+            if (name[n] != (c == '-' ? '_' : c)) {
+                break;
+            }
+        }
+
+        if (n == key->len) {
+            r->variables[i].valid = 0;
+            r->variables[i].not_found = 0;
+        }
+    }
 }
 
 
