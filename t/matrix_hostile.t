@@ -198,6 +198,19 @@ matrix({},
             => ['200 A GET /x', 'X-Key' => "the-guest's",
                 'X-Authorization' => qr/^$/]],
 
+    'keys stay here, also those of where a request came from' => [q{
+        location / { KEYS try_files /no @vm; }
+        location @vm { ROUTE PASS }
+        location /page { KEYS error_page 418 /again; return 418; }
+        location = /again { ROUTE PASS } },
+        'GET a /x' => '401 unauthorized',
+        "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => qr/^$/],
+        "GET a /x + $bearer" => ['200 A GET /x', 'X-Authorization' => qr/^$/],
+        "GET a /page + $secret" => ['418 A GET /again', 'X-Key' => 'secret'],
+        "GET a /x + $secret + Authorization: Basic eDp5"
+            => ['200 A GET /x', 'X-Key' => qr/^$/,
+                'X-Authorization' => 'Basic eDp5']],
+
     'keys of others go on' => [q{ location / { ROUTE PASS } },
         "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => 'secret'],
         "GET a /x + $bearer" => ['200 A GET /x',

@@ -29,7 +29,7 @@ ngx_http_hatch_drop_client_headers(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_hatch_loc_conf(r)->keys != NULL
+    if ((ngx_http_hatch_loc_conf(r)->keys != NULL || r->internal)
         && ngx_http_hatch_keys_drop(r) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
