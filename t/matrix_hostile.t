@@ -22,6 +22,7 @@ my $upgrade = q{ proxy_pass http://vms; proxy_http_version 1.1;
                  proxy_set_header Upgrade $http_upgrade;
                  proxy_set_header Connection $http_connection; };
 my $secret = 'X-API-Key: secret';
+my $many = join ' + ', map "A$_: x", 'a' .. 'z';
 my $bearer = 'Authorization: Bearer secret';
 
 # What comes first for a request whose body waits to be asked for.
@@ -210,6 +211,17 @@ matrix({},
         "GET a /x + $secret + Authorization: Basic eDp5"
             => ['200 A GET /x', 'X-Key' => qr/^$/,
                 'X-Authorization' => 'Basic eDp5']],
+
+    # more header fields than are in one part of nginx's list
+    'a key that a subrequest to a guest drops' => [q{
+        KEYS
+        location / { auth_request /auth; proxy_pass http://plain; }
+        location = /auth { internal; ROUTE PASS } },
+        "GET a /x + $secret" => ['200 plain GET /x', 'X-Key' => 'secret'],
+        "GET a /x + $many + $secret" => ['200 plain GET /x',
+                                         'X-Key' => 'secret'],
+        "GET a /x + $many + $secret + Y: y" => ['200 plain GET /x',
+                                                'X-Key' => 'secret']],
 
     'keys of others go on' => [q{ location / { ROUTE PASS } },
         "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => 'secret'],

@@ -12,6 +12,7 @@
 #include "ngx_http_hatch_keys.h"
 
 
+static ngx_int_t ngx_http_hatch_own_list(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_drop_h2c(ngx_http_request_t *r);
 static void ngx_http_hatch_forget_variable(ngx_http_request_t *r,
     ngx_str_t *key);
@@ -24,6 +25,10 @@ static ngx_uint_t ngx_http_hatch_is_hop(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_hatch_drop_client_headers(ngx_http_request_t *r)
 {
+    if (r != r->main && ngx_http_hatch_own_list(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (r->headers_in.upgrade != NULL && ngx_http_hatch_drop_h2c(r) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -34,6 +39,40 @@ ngx_http_hatch_drop_client_headers(ngx_http_request_t *r)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    return NGX_OK;
+}
+
+
+/*
+ * A subrequest has a copy of its parent's list, but of that only the first
+ * part; the last one may even be in the parent.
+ */
+
+static ngx_int_t
+ngx_http_hatch_own_list(ngx_http_request_t *r)
+{
+    ngx_list_t       *list;
+    ngx_list_part_t  *part, *copy;
+
+    list = &r->headers_in.headers;
+
+    for (part = &list->part; part->next; part = part->next) {
+
+        copy = ngx_palloc(r->pool, sizeof(ngx_list_part_t));
+        if (copy == NULL) {
+            return NGX_ERROR;
+        }
+
+        *copy = *part->next;
+        part->next = copy;
+    }
+
+    list->last = part;
+
+    /* what the parent adds is in the room behind the last one */
+
+    list->nalloc = ngx_max(part->nelts, 1);
 
     return NGX_OK;
 }
