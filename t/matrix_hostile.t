@@ -22,6 +22,7 @@ my $upgrade = q{ proxy_pass http://vms; proxy_http_version 1.1;
                  proxy_set_header Upgrade $http_upgrade;
                  proxy_set_header Connection $http_connection; };
 my $secret = 'X-API-Key: secret';
+my $many = join ' + ', map "A$_: x", 'a' .. 'z';
 my $bearer = 'Authorization: Bearer secret';
 
 # What comes first for a request whose body waits to be asked for.
@@ -112,6 +113,26 @@ matrix({},
         location /hidden { internal; return 200 hidden; } },
         'GET a /accel?redirect=/hidden' => '200 A GET /accel'],
 
+    # without hatch_route, where an error of a guest leads
+    'X-Accel of a guest, behind an error page' => [q{
+        location / { ROUTE PASS proxy_intercept_errors on;
+                     error_page 404 /accel?redirect=/hidden;
+                     error_page 502 /if/accel?redirect=/hidden; }
+        location = /accel { PASS }
+        location /if/ { proxy_pass http://vms/; proxy_set_header Host $host;
+                        if ($host) { set $x 1; } }
+        location /hidden { internal; return 200 hidden; } },
+        'GET a /missing' => '404 A GET /accel',
+        'GET a /broken' => '502 A GET /accel'],
+
+    'X-Accel of a guest, behind an error page and a variable' => [q{
+        location / { ROUTE PASS proxy_intercept_errors on;
+                     error_page 404 /accel?redirect=/hidden; }
+        location = /accel { set $where vms; proxy_pass http://$where;
+                            proxy_set_header Host $host; }
+        location /hidden { internal; return 200 hidden; } },
+        'GET a /missing' => qr/^500 /],
+
     'X-Accel of what is no guest' => [q{
         location / { proxy_pass http://plain; }
         location /hidden { internal; return 200 hidden; } },
@@ -131,6 +152,14 @@ matrix({},
                           'Proxy-Connection' => undef, 'Keep-Alive' => undef,
                           Connection => undef]],
 
+    'hop-by-hop headers, behind an error page' =>
+        [{ listen => 'http2', h2 => 1 }, q{
+        location / { ROUTE PASS proxy_intercept_errors on;
+                     error_page 404 /hops; }
+        location = /hops { PASS } },
+        'GET a /missing' => ['404 A GET /hops', Upgrade => undef,
+                             'Proxy-Connection' => undef]],
+
     # --- clients ---
 
     'Upgrade' => [{ held => 0 }, "location / { ROUTE $upgrade }
@@ -145,6 +174,21 @@ matrix({},
         'GET a /x + Upgrade: websocket, h2c + Connection: Upgrade'
             => ['200 A GET /x', 'X-Upgrade' => qr/^(?!.*h2c)/]],
 
+    # $http_upgrade has been asked for before it is changed
+    'Upgrade, in an "if" before' => [{ held => 0 }, "
+        if (\$http_upgrade = none) { return 418; }
+        location / { ROUTE $upgrade }",
+        'GET a /x + Upgrade: h2c + Connection: Upgrade'
+            => ['200 A GET /x', 'X-Upgrade' => qr/^$/],
+        'GET a /x + Upgrade: websocket, h2c + Connection: Upgrade'
+            => ['200 A GET /x', 'X-Upgrade' => 'websocket']],
+
+    'a key, in an "if" before' => [q{
+        KEYS
+        if ($http_x_api_key = none) { return 418; }
+        location / { ROUTE PASS proxy_set_header X-Api-Key $http_x_api_key; } },
+        "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => qr/^$/]],
+
     'keys stay here' => [q{ KEYS location / { ROUTE PASS } },
         "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => qr/^$/],
         "GET a /x + $bearer" => ['200 A GET /x', 'X-Authorization' => qr/^$/],
@@ -154,6 +198,30 @@ matrix({},
         "GET a /x + $bearer + X-API-Key: the-guest's"
             => ['200 A GET /x', 'X-Key' => "the-guest's",
                 'X-Authorization' => qr/^$/]],
+
+    'keys stay here, also those of where a request came from' => [q{
+        location / { KEYS try_files /no @vm; }
+        location @vm { ROUTE PASS }
+        location /page { KEYS error_page 418 /again; return 418; }
+        location = /again { ROUTE PASS } },
+        'GET a /x' => '401 unauthorized',
+        "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => qr/^$/],
+        "GET a /x + $bearer" => ['200 A GET /x', 'X-Authorization' => qr/^$/],
+        "GET a /page + $secret" => ['418 A GET /again', 'X-Key' => 'secret'],
+        "GET a /x + $secret + Authorization: Basic eDp5"
+            => ['200 A GET /x', 'X-Key' => qr/^$/,
+                'X-Authorization' => 'Basic eDp5']],
+
+    # more header fields than are in one part of nginx's list
+    'a key that a subrequest to a guest drops' => [q{
+        KEYS
+        location / { auth_request /auth; proxy_pass http://plain; }
+        location = /auth { internal; ROUTE PASS } },
+        "GET a /x + $secret" => ['200 plain GET /x', 'X-Key' => 'secret'],
+        "GET a /x + $many + $secret" => ['200 plain GET /x',
+                                         'X-Key' => 'secret'],
+        "GET a /x + $many + $secret + Y: y" => ['200 plain GET /x',
+                                                'X-Key' => 'secret']],
 
     'keys of others go on' => [q{ location / { ROUTE PASS } },
         "GET a /x + $secret" => ['200 A GET /x', 'X-Key' => 'secret'],
@@ -238,6 +306,7 @@ matrix({},
 # h2c is no way around "deny": what goes on in the connection is HTTP/1.1
 is(ask(row_port('Upgrade'), 'GET a /closed + Upgrade: h2c '
        . '+ Connection: Upgrade')->{status}, 403, 'closed is closed');
+allow_log(qr/upstream "vms" with "hatch" is used by a location without/);
 
 allow_log(qr/connect\(\) failed \(111: Connection refused\)/,
           qr/access forbidden by rule/, qr/auth request unexpected status/);

@@ -139,6 +139,15 @@ start_nginx(workers => 1, http => <<"EOF");
         $locations
     }
     server {
+        listen 127.0.0.1:9092;
+        location / {
+            hatch_route hatch.localhost;
+            proxy_pass http://vms;
+            error_page 502 = \@again;
+        }
+        location \@again { proxy_pass http://vms; }
+    }
+    server {
         listen 127.0.0.1:7001;
         listen 127.0.0.1:7002 ssl http2;
         listen 127.0.0.1:7003 http2;
@@ -156,7 +165,8 @@ start_nginx(workers => 1, http => <<"EOF");
 EOF
 
 create_route(@$_) or die for [$four, 'four', 7000], [$four, 'other', 7000],
-                             [$six, 'six', 7000], [$four, 'files', 7010];
+                             [$six, 'six', 7000], [$four, 'files', 7010],
+                             [$four, 'fails', 7020];
 
 sub ask {
     my ($path, $host, %headers) = @_;
@@ -226,6 +236,27 @@ for ([$four, 'four', '127.0.0.2'], [$six, 'six', '::1']) {
     poke([$next, 'gone', '-', $four, 'running', '127.0.0.2']);
 }
 
+# a guest fails while the VM is deleted, and the error page leads there again
+{
+    my $guest = IO::Socket::INET->new(Listen => 5, ReuseAddr => 1,
+                                      LocalAddr => '127.0.0.2:7020') or die;
+    my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1:9092') or die;
+    print $s "GET / HTTP/1.1\r\nHost: fails.hatch.localhost\r\n"
+           . "Connection: close\r\n\r\n";
+    $s->flush;
+    my $first = $guest->accept;
+    sysread $first, my $request, 4096;
+    poke([$four, 'gone', '-', $next, 'running', '127.0.0.2']);
+    close $first;
+    my $select = IO::Select->new($s, $guest);
+    my ($ready) = $select->can_read(10);
+    is($ready, $s, 'the other VM is not asked');
+    close $guest;
+    local $/;
+    like(scalar <$s>, qr{^HTTP/1.1 502 }, 'the client is told');
+    poke([$next, 'gone', '-', $four, 'running', '127.0.0.2']);
+}
+
 # --- slices ---
 
 sub get {
@@ -279,5 +310,6 @@ is(slurp("$dir/sent"), 2000, 'asked for one by one');
 
 kill 'KILL', @guests;
 allow_log(qr/hatch: the guest of $four that the request began with is gone/,
-          qr/unexpected status code 502 in slice response/);
+          qr/unexpected status code 502 in slice response/,
+          qr/upstream prematurely closed .* host: "fails\./);
 done();

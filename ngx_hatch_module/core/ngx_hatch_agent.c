@@ -145,9 +145,7 @@ ngx_hatch_agent_connect(ngx_hatch_agent_t *agent)
     agent->in_len = 0;
     agent->out_len = 0;
 
-    if (ngx_hatch_agent_send(agent) != NGX_OK) {
-        ngx_hatch_agent_lost(agent);
-    }
+    ngx_hatch_agent_try_send(agent);
 
     return;
 
@@ -239,8 +237,8 @@ ngx_hatch_agent_retry_handler(ngx_event_t *ev)
 static void
 ngx_hatch_agent_read_handler(ngx_event_t *rev)
 {
-    ssize_t            n;
-    ngx_connection_t  *c;
+    ssize_t             n;
+    ngx_connection_t   *c;
     ngx_hatch_agent_t  *agent;
 
     c = rev->data;
@@ -297,7 +295,7 @@ ngx_hatch_agent_read_handler(ngx_event_t *rev)
 static void
 ngx_hatch_agent_write_handler(ngx_event_t *wev)
 {
-    ngx_connection_t  *c;
+    ngx_connection_t   *c;
     ngx_hatch_agent_t  *agent;
 
     c = wev->data;
@@ -374,11 +372,11 @@ ngx_hatch_agent_message(ngx_hatch_agent_t *agent)
 ngx_int_t
 ngx_hatch_agent_send(ngx_hatch_agent_t *agent)
 {
-    ngx_int_t                rc;
-    ngx_msec_t               left, most;
-    ngx_queue_t             *q;
-    ngx_hatch_waiter_t      *waiter;
-    ngx_hatch_group_t  *group;
+    ngx_int_t            rc;
+    ngx_msec_t           left, most;
+    ngx_queue_t         *q;
+    ngx_hatch_group_t   *group;
+    ngx_hatch_waiter_t  *waiter;
 
     if (agent->connection == NULL) {
         return NGX_OK;
@@ -420,6 +418,24 @@ ngx_hatch_agent_send(ngx_hatch_agent_t *agent)
         ngx_memcpy(agent->out.vm, group->vm, sizeof(group->vm));
         agent->out_len = sizeof(hatch_wake_message_t);
     }
+}
+
+
+void
+ngx_hatch_agent_try_send(ngx_hatch_agent_t *agent)
+{
+    ngx_event_t  *rev;
+
+    if (ngx_hatch_agent_send(agent) == NGX_OK) {
+        return;
+    }
+
+    /* the read handler finds out, too */
+
+    rev = agent->connection->read;
+    rev->ready = 1;
+
+    ngx_post_event(rev, &ngx_posted_events);
 }
 
 

@@ -36,6 +36,12 @@ void ngx_hatch_agent_close(ngx_hatch_agent_t *agent);
 /* Asks for the groups that have not been asked for. */
 ngx_int_t ngx_hatch_agent_send(ngx_hatch_agent_t *agent);
 
+/*
+ * The same for whoever may be in a request.  If the connection turns out to be
+ * lost, those who wait are told by its read handler, not from here.
+ */
+void ngx_hatch_agent_try_send(ngx_hatch_agent_t *agent);
+
 /* --- ngx_hatch_waiter.c --- */
 
 /* The group is to be asked for (again). */

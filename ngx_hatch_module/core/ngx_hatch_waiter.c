@@ -186,11 +186,7 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
                                            NGX_HATCH_WAITER_IMPATIENCE)
                                  : timeout);
 
-    if (ngx_hatch_agent_send(agent) != NGX_OK) {
-        /* the read handler finds out, too; not from here, in a request */
-        agent->connection->read->ready = 1;
-        ngx_post_event(agent->connection->read, &ngx_posted_events);
-    }
+    ngx_hatch_agent_try_send(agent);
 
     return NGX_AGAIN;
 }

@@ -31,6 +31,8 @@ typedef struct {
 
 static ngx_uint_t ngx_http_hatch_api_own_origin(ngx_http_request_t *r,
     ngx_str_t *value);
+static void ngx_http_hatch_api_authority(ngx_http_request_t *r,
+    ngx_str_t *text);
 static ngx_uint_t ngx_http_hatch_api_same_origin(ngx_http_hatch_origin_t *one,
     ngx_http_hatch_origin_t *two);
 static ngx_int_t ngx_http_hatch_api_parse_origin(ngx_str_t *value,
@@ -82,6 +84,7 @@ ngx_http_hatch_api_check_origin(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_http_hatch_api_own_origin(ngx_http_request_t *r, ngx_str_t *value)
 {
+    ngx_str_t                 text;
     ngx_uint_t                i;
     ngx_array_t              *origins;
     ngx_http_hatch_origin_t   origin, own, *named;
@@ -96,9 +99,9 @@ ngx_http_hatch_api_own_origin(ngx_http_request_t *r, ngx_str_t *value)
     own.https = r->connection->ssl != NULL;
 #endif
 
-    if (r->headers_in.host != NULL
-        && ngx_http_hatch_api_parse_host(&r->headers_in.host->value, &own)
-           == NGX_OK
+    ngx_http_hatch_api_authority(r, &text);
+
+    if (ngx_http_hatch_api_parse_host(&text, &own) == NGX_OK
         && ngx_http_hatch_api_same_origin(&origin, &own))
     {
         return 1;
@@ -119,6 +122,25 @@ ngx_http_hatch_api_own_origin(ngx_http_request_t *r, ngx_str_t *value)
     }
 
     return 0;
+}
+
+
+/* Host, or HTTP/3's :authority; of HTTP/2's nginx makes the field Host. */
+
+static void
+ngx_http_hatch_api_authority(ngx_http_request_t *r, ngx_str_t *text)
+{
+    ngx_str_null(text);
+
+    if (r->headers_in.host != NULL) {
+        *text = r->headers_in.host->value;
+
+    } else if (r->http_version > NGX_HTTP_VERSION_20
+               && r->main->host_start != NULL)
+    {
+        text->data = r->main->host_start;
+        text->len = r->main->host_end - r->main->host_start;
+    }
 }
 
 

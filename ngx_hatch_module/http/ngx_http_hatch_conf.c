@@ -38,7 +38,7 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
     hmcf->agent.max_held = NGX_CONF_UNSET_UINT;
     hmcf->agent.max_held_per_vm = NGX_CONF_UNSET_UINT;
 
-    if (ngx_array_init(&hmcf->routed, cf->temp_pool, 16, sizeof(void **))
+    if (ngx_array_init(&hmcf->locations, cf->temp_pool, 16, sizeof(void **))
         != NGX_OK)
     {
         return NULL;

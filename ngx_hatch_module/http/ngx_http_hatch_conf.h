@@ -32,9 +32,9 @@ void *ngx_http_hatch_create_loc_conf(ngx_conf_t *cf);
 char *ngx_http_hatch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
 /*
- * Postconfiguration: what other modules' directives say in the locations of
- * hatch_route (elements void **, arrays of location configurations), and what
- * they must not say.
+ * Postconfiguration: what other modules' directives say in these locations
+ * (elements void **, arrays of location configurations), and what they must not
+ * say where requests go to guests.
  */
 void ngx_http_hatch_foreign(ngx_conf_t *cf, ngx_array_t *locations);
 

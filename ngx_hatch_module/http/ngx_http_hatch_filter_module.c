@@ -120,8 +120,8 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
-    if (ctx != NULL && r->upstream != NULL
-        && r->main->http_version >= NGX_HTTP_VERSION_20)
+    if (r->upstream != NULL && r->main->http_version >= NGX_HTTP_VERSION_20
+        && ngx_http_hatch_get_ctx(r) != NULL)
     {
         ngx_http_hatch_drop_guest_headers(r);
     }

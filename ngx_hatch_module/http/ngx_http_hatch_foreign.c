@@ -1,6 +1,7 @@
 
 /*
- * What the directives of other modules say in a location with "hatch_route".
+ * What the directives of other modules say in a location whose requests may go
+ * to a guest.
  *
  * Their configurations are private structs; but a directive's command says
  * where in its module's struct the value is.
@@ -10,17 +11,11 @@
 #include "ngx_http_hatch_conf.h"
 
 
-/* A guest's header fields that would act on nginx; X-Accel-Buffering may. */
-
-#define NGX_HTTP_HATCH_IGNORED  (NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT            \
-                                 |NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES            \
-                                 |NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE         \
-                                 |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET)
-
-
 static void ngx_http_hatch_foreign_location(ngx_conf_t *cf, void **loc_conf);
 static void ngx_http_hatch_foreign_command(ngx_http_hatch_loc_conf_t *hlcf,
     ngx_command_t *cmd, u_char *value);
+static ngx_uint_t ngx_http_hatch_to_guests(ngx_http_hatch_loc_conf_t *hlcf,
+    u_char *ignore_headers);
 static ngx_uint_t ngx_http_hatch_ends_with(ngx_str_t *name,
     const char *suffix);
 
@@ -75,10 +70,10 @@ static void
 ngx_http_hatch_foreign_command(ngx_http_hatch_loc_conf_t *hlcf,
     ngx_command_t *cmd, u_char *value)
 {
-    if (cmd->set == ngx_conf_set_bitmask_slot
-        && ngx_http_hatch_ends_with(&cmd->name, "_ignore_headers"))
-    {
-        *(ngx_uint_t *) value |= NGX_HTTP_HATCH_IGNORED;
+    if (cmd->post == &ngx_http_upstream_ignore_headers_masks) {
+        if (ngx_http_hatch_to_guests(hlcf, value)) {
+            *(ngx_uint_t *) value |= NGX_HTTP_HATCH_IGNORED;
+        }
 
     } else if (cmd->set == ngx_conf_set_flag_slot
                && ngx_http_hatch_ends_with(&cmd->name, "_ignore_client_abort"))
@@ -93,6 +88,29 @@ ngx_http_hatch_foreign_command(ngx_http_hatch_loc_conf_t *hlcf,
     {
         hlcf->sliced = *(size_t *) value != 0;
     }
+}
+
+
+/*
+ * Without "hatch_route" requests get here that had it elsewhere, through an
+ * "error_page".
+ */
+
+static ngx_uint_t
+ngx_http_hatch_to_guests(ngx_http_hatch_loc_conf_t *hlcf,
+    u_char *ignore_headers)
+{
+    ngx_http_upstream_conf_t  *ucf;
+
+    if (hlcf->role == NGX_HTTP_HATCH_ROUTE) {
+        return 1;
+    }
+
+    ucf = (ngx_http_upstream_conf_t *)
+              (ignore_headers - offsetof(ngx_http_upstream_conf_t,
+                                         ignore_headers));
+
+    return ucf->upstream != NULL && ngx_http_hatch_is_upstream(ucf->upstream);
 }
 
 

@@ -12,7 +12,10 @@
 #include "ngx_http_hatch_keys.h"
 
 
+static ngx_int_t ngx_http_hatch_own_list(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_drop_h2c(ngx_http_request_t *r);
+static void ngx_http_hatch_forget_variable(ngx_http_request_t *r,
+    ngx_str_t *key);
 static u_char *ngx_http_hatch_next_token(u_char *p, u_char *last,
     ngx_str_t *token);
 static ngx_uint_t ngx_http_hatch_is_hop(ngx_http_request_t *r,
@@ -22,16 +25,54 @@ static ngx_uint_t ngx_http_hatch_is_hop(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_hatch_drop_client_headers(ngx_http_request_t *r)
 {
+    if (r != r->main && ngx_http_hatch_own_list(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (r->headers_in.upgrade != NULL && ngx_http_hatch_drop_h2c(r) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_hatch_loc_conf(r)->keys != NULL
+    if ((ngx_http_hatch_loc_conf(r)->keys != NULL || r->internal)
         && ngx_http_hatch_keys_drop(r) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    return NGX_OK;
+}
+
+
+/*
+ * A subrequest has a copy of its parent's list, but of that only the first
+ * part; the last one may even be in the parent.
+ */
+
+static ngx_int_t
+ngx_http_hatch_own_list(ngx_http_request_t *r)
+{
+    ngx_list_t       *list;
+    ngx_list_part_t  *part, *copy;
+
+    list = &r->headers_in.headers;
+
+    for (part = &list->part; part->next; part = part->next) {
+
+        copy = ngx_palloc(r->pool, sizeof(ngx_list_part_t));
+        if (copy == NULL) {
+            return NGX_ERROR;
+        }
+
+        *copy = *part->next;
+        part->next = copy;
+    }
+
+    list->last = part;
+
+    /* what the parent adds is in the room behind the last one */
+
+    list->nalloc = ngx_max(part->nelts, 1);
 
     return NGX_OK;
 }
@@ -104,6 +145,7 @@ again:
                 *out = '\0';
                 h[i].value.data = value;
                 h[i].value.len = out - value;
+                ngx_http_hatch_forget_variable(r, &h[i].key);
                 continue;
             }
 
@@ -174,6 +216,8 @@ ngx_http_hatch_remove_header(ngx_http_request_t *r, ngx_list_part_t *part,
         r->headers_in.authorization = NULL;
     }
 
+    ngx_http_hatch_forget_variable(r, &h->key);
+
     rest = part->next;
 
     if (i + 1 < part->nelts) {
@@ -222,6 +266,50 @@ ngx_http_hatch_remove_header(ngx_http_request_t *r, ngx_list_part_t *part,
     list->nalloc = ngx_max(list->last->nelts, 1);
 
     return NGX_OK;
+}
+
+
+/*
+ * nginx keeps what $http_NAME was when it was first asked for, maybe in an
+ * "if" or by "limit_req"; "proxy_set_header" must not find that again.
+ */
+
+static void
+ngx_http_hatch_forget_variable(ngx_http_request_t *r, ngx_str_t *key)
+{
+    u_char                     *name, c;
+    size_t                      n;
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+
+        if (!(v[i].flags & NGX_HTTP_VAR_PREFIX)
+            || v[i].name.len != sizeof("http_") - 1 + key->len
+            || ngx_strncmp(v[i].name.data, "http_", sizeof("http_") - 1) != 0)
+        {
+            continue;
+        }
+
+        name = v[i].name.data + sizeof("http_") - 1;
+
+        for (n = 0; n < key->len; n++) {
+            c = ngx_tolower(key->data[n]);
+
+            if (name[n] != (c == '-' ? '_' : c)) {
+                break;
+            }
+        }
+
+        if (n == key->len) {
+            r->variables[i].valid = 0;
+            r->variables[i].not_found = 0;
+        }
+    }
 }
 
 

@@ -25,8 +25,13 @@ static ngx_http_hatch_key_t *ngx_http_hatch_keys_find(ngx_array_t *keys,
     u_char *key, size_t len);
 static ngx_http_hatch_key_t *ngx_http_hatch_keys_get(ngx_http_request_t *r,
     ngx_array_t *keys);
+static ngx_int_t ngx_http_hatch_keys_note(ngx_http_request_t *r,
+    ngx_array_t *keys);
+static void ngx_http_hatch_keys_opened(void *data);
 static ngx_http_hatch_key_t *ngx_http_hatch_keys_header(ngx_array_t *keys,
     ngx_table_elt_t *h);
+static ngx_http_hatch_key_t *ngx_http_hatch_keys_of_request(
+    ngx_http_request_t *r, ngx_table_elt_t *h);
 static void ngx_http_hatch_keys_dropped(void *data);
 static ngx_int_t ngx_http_hatch_keys_deny(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_keys_read(ngx_conf_t *cf, ngx_str_t *path,
@@ -59,10 +64,42 @@ ngx_http_hatch_keys_handler(ngx_http_request_t *r)
     }
 
     if (ngx_http_hatch_keys_get(r, keys) != NULL) {
-        return NGX_OK;
+        return ngx_http_hatch_keys_note(r, keys);
     }
 
     return ngx_http_hatch_keys_deny(r);
+}
+
+
+/* For where "try_files" or "error_page" may lead, which has other keys. */
+
+static ngx_int_t
+ngx_http_hatch_keys_note(ngx_http_request_t *r, ngx_array_t *keys)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (!(ngx_http_hatch_main_conf(r)->use & NGX_HTTP_HATCH_USE_ROUTE)) {
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_http_hatch_keys_opened;
+    cln->data = keys;
+
+    return NGX_OK;
+}
+
+
+/* Only marks an entry of the pool, whose data is an array of keys. */
+
+static void
+ngx_http_hatch_keys_opened(void *data)
+{
+    return;
 }
 
 
@@ -126,13 +163,10 @@ ngx_int_t
 ngx_http_hatch_keys_drop(ngx_http_request_t *r)
 {
     ngx_uint_t             i;
-    ngx_array_t           *keys;
     ngx_list_part_t       *part;
     ngx_table_elt_t       *h;
     ngx_pool_cleanup_t    *cln;
     ngx_http_hatch_key_t  *key;
-
-    keys = ngx_http_hatch_loc_conf(r)->keys;
 
 again:
 
@@ -141,7 +175,7 @@ again:
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            key = ngx_http_hatch_keys_header(keys, &h[i]);
+            key = ngx_http_hatch_keys_of_request(r, &h[i]);
 
             if (key == NULL) {
                 continue;
@@ -213,6 +247,32 @@ ngx_http_hatch_keys_header(ngx_array_t *keys, ngx_table_elt_t *h)
     }
 
     return ngx_http_hatch_keys_find(keys, p, len);
+}
+
+
+/* The same of this location's keys, and of those that the request has met. */
+
+static ngx_http_hatch_key_t *
+ngx_http_hatch_keys_of_request(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    ngx_array_t           *keys;
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_hatch_key_t  *key;
+
+    keys = ngx_http_hatch_loc_conf(r)->keys;
+    key = keys ? ngx_http_hatch_keys_header(keys, h) : NULL;
+
+    if (!r->internal) {
+        return key;
+    }
+
+    for (cln = r->pool->cleanup; cln && key == NULL; cln = cln->next) {
+        if (cln->handler == ngx_http_hatch_keys_opened) {
+            key = ngx_http_hatch_keys_header(cln->data, h);
+        }
+    }
+
+    return key;
 }
 
 

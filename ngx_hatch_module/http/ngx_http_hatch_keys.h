@@ -16,9 +16,9 @@ ngx_int_t ngx_http_hatch_keys_handler(ngx_http_request_t *r);
 ngx_str_t *ngx_http_hatch_keys_name(ngx_http_request_t *r);
 
 /*
- * The header fields with a key of the location's file are taken away; the
- * request and its subrequests are still known by it.  The list of
- * headers_in is changed.
+ * The header fields are taken away that have a key of the location's file, or
+ * of a location that the request was let into before; the request and its
+ * subrequests are still known by it.  The list of headers_in is changed.
  */
 ngx_int_t ngx_http_hatch_keys_drop(ngx_http_request_t *r);
 

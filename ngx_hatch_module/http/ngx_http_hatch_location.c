@@ -146,17 +146,19 @@ ngx_http_hatch_merge_role(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *prev,
         conf->role = NGX_HTTP_HATCH_ROUTE;
     }
 
-    if (conf->role == NGX_HTTP_HATCH_API) {
-        return ngx_http_hatch_keep_names(cf, conf);
-    }
-
-    if (conf->role != NGX_HTTP_HATCH_ROUTE) {
-        return NGX_OK;
+    if (conf->role == NGX_HTTP_HATCH_API
+        && ngx_http_hatch_keep_names(cf, conf) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hatch_module);
 
-    loc_conf = ngx_array_push(&hmcf->routed);
+    if (!(hmcf->use & NGX_HTTP_HATCH_USE_ROUTE)) {
+        return NGX_OK;
+    }
+
+    loc_conf = ngx_array_push(&hmcf->locations);
     if (loc_conf == NULL) {
         return NGX_ERROR;
     }

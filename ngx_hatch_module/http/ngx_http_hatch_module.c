@@ -349,7 +349,7 @@ ngx_http_hatch_postconfiguration(ngx_conf_t *cf)
     }
 
     ngx_http_hatch_unwrap(cf);
-    ngx_http_hatch_foreign(cf, &hmcf->routed);
+    ngx_http_hatch_foreign(cf, &hmcf->locations);
 
     return NGX_OK;
 }

@@ -31,7 +31,7 @@ typedef struct {
     ngx_hatch_busy_t         busy;
     void                    *cache;         /* of ngx_http_hatch_cache.c */
     ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
-    ngx_array_t              routed;        /* configuration: void **loc_conf */
+    ngx_array_t              locations;     /* configuration: void **loc_conf */
 } ngx_http_hatch_main_conf_t;
 
 
@@ -42,6 +42,14 @@ typedef struct {
     unsigned                 hatch:1;       /* there is that directive */
     unsigned                 keepalive:1;   /* and nginx's own, which wraps */
 } ngx_http_hatch_srv_conf_t;
+
+
+/* A guest's header fields that would act on nginx; X-Accel-Buffering may. */
+
+#define NGX_HTTP_HATCH_IGNORED  (NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT            \
+                                 |NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES            \
+                                 |NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE         \
+                                 |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET)
 
 
 /* What a location is to the phase handler. */

@@ -65,16 +65,18 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t   *ctx;
     ngx_http_hatch_peer_t  *peer;
 
+    u = r->upstream;
     ctx = ngx_http_hatch_get_ctx(r);
 
-    if (ctx == NULL || !ctx->ready) {
+    if (ctx == NULL || !ctx->ready
+        || (u->conf->ignore_headers & NGX_HTTP_HATCH_IGNORED)
+           != NGX_HTTP_HATCH_IGNORED)
+    {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "upstream \"%V\" with \"hatch\" is used by a location "
                       "without \"hatch_route\"", &us->host);
         return NGX_ERROR;
     }
-
-    u = r->upstream;
 
     peer = ngx_palloc(r->pool, sizeof(ngx_http_hatch_peer_t));
     if (peer == NULL) {
@@ -86,11 +88,11 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
     peer->name = 0;
 
     /*
-     * hatch_route has just looked, unless nginx has waited for a body since,
-     * or for another request that fills its cache.
+     * hatch_route has just looked, unless an "error_page" led here since, or
+     * nginx has waited for a body, or for another request that fills its cache.
      */
 
-    peer->seen = ctx->request == r
+    peer->seen = ngx_http_get_module_ctx(r, ngx_http_hatch_module) == ctx
                  && r->http_version < NGX_HTTP_VERSION_20
                  && (r->request_body == NULL || r->request_body->bufs == NULL)
 #if (NGX_HTTP_CACHE)
