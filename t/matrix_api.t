@@ -122,7 +122,7 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;' },
         'GET localhost /readyz' => $ready,
         'GET localhost /metrics' => $figures,
         'OPTIONS localhost /healthz' => '204',
-        'POST localhost /healthz = x' => '405 method_not_allowed'],
+        'DELETE localhost /healthz' => '405 method_not_allowed'],
 
     # --- keys ---
 

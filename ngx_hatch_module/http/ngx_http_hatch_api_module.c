@@ -10,6 +10,8 @@
 #include "hatch_uri.h"
 
 
+static ngx_int_t ngx_http_hatch_api_wait_body(ngx_http_request_t *r);
+static void ngx_http_hatch_api_body_waited(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_dispatch(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_routes(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_api_vm_routes(ngx_http_request_t *r,
@@ -62,6 +64,13 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
 {
     ngx_int_t  rc;
 
+    if (r->http_version >= NGX_HTTP_VERSION_20 && r == r->main
+        && r->request_body == NULL && r->headers_in.content_length_n != 0
+        && !(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS)))
+    {
+        return ngx_http_hatch_api_wait_body(r);
+    }
+
     rc = ngx_http_hatch_api_check_origin(r);
 
     if (rc == NGX_DECLINED) {
@@ -79,6 +88,38 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
     /* there are no routes for a subrequest, and no file in their place */
 
     return r->content_handler != NULL ? NGX_DECLINED : NGX_HTTP_NOT_FOUND;
+}
+
+
+/*
+ * An answer before the body is there ends its stream with RST_STREAM, and
+ * curl loses the answer.  So the body comes first where it has a stream of its
+ * own, and the phases run again.
+ */
+
+static ngx_int_t
+ngx_http_hatch_api_wait_body(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_hatch_api_body_waited);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    ngx_http_finalize_request(r, NGX_DONE);
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_hatch_api_body_waited(ngx_http_request_t *r)
+{
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    ngx_http_core_run_phases(r);
 }
 
 

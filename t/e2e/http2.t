@@ -79,6 +79,22 @@ qx(curl -s --max-time 0.001 --http2-prior-knowledge -d '{"target_port":80}' \\
 is(json(qx($curl $api/healthz))->{status}, 'ok',
    'clients that leave do no harm');
 
+# An answer that comes before the body is lost by curl, most times.
+for (['POST', '/vms/vm_aaaaaaaaaaaaaaaa/routes', 'vm_not_found'],
+     ['PATCH', '/routes/rt_aaaaaaaaaaaaaaaa', 'route_not_found'],
+     ['POST', '/routes', 'method_not_allowed'],
+     ['POST', '/nothing', 'not_found'],
+     ['POST', "/vms/$vm/routes?x=1", 'invalid_argument'],
+     ['POST', "/vms/$vm/routes", 'precondition_failed', 'If-Match: "x"'],
+     ['POST', "/vms/$vm/routes", 'origin_forbidden', 'Origin: http://evil'])
+{
+    my ($method, $path, $code, $header) = @$_;
+    my $ask = "$curl -X $method -d '{\"target_port\":80}' '$api$path'"
+            . ($header ? " -H '$header'" : '');
+    is(join(' ', map { qx($ask) =~ /"code":"(\w+)"/ ? $1 : 'lost' } 1 .. 5),
+       join(' ', ($code) x 5), "refused, and never lost: $code");
+}
+
 my $host = '-H "Host: demo.hatch.localhost"';
 is(qx($curl $host http://127.0.0.1:9443/), "guest over HTTP/1.1\n",
    'a proxied request');

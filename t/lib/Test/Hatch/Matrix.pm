@@ -327,6 +327,7 @@ sub parse_question {
 }
 
 
+# curl loses answers that come before the body, so those have none here.
 sub by_http2 {
     my ($port, $method, $path, $body, %headers) = @_;
     my @args = map "-H '$_: $headers{$_}'", sort keys %headers;
