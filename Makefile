@@ -257,7 +257,8 @@ nginx-%: test-ready | deps-nginx
 	    hatch-zone)) build-nginx-$*/
 
 PROVE_WITH  = HATCH_BUILD=build-nginx-$(1) PERL5LIB=$(CURDIR)/t/lib \
-              TEST_NGINX_BINARY=$(CURDIR)/build-nginx-$(1)/$(2) prove --exec ''
+              TEST_NGINX_BINARY=$(CURDIR)/build-nginx-$(1)/$(2) \
+              prove -j$(JOBS) --exec ''
 
 ## test-nginx    NGINX=1.26 or unstable: the tests that run nginx, with that
 ##               one; NGINX=static, debug or clang: some of them
