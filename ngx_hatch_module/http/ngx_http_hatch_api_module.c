@@ -65,7 +65,8 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
     ngx_int_t  rc;
 
     if (r->http_version >= NGX_HTTP_VERSION_20 && r == r->main
-        && r->request_body == NULL && r->headers_in.content_length_n != 0
+        && r->request_body == NULL && !r->discard_body
+        && r->headers_in.content_length_n != 0
         && !(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS)))
     {
         return ngx_http_hatch_api_wait_body(r);
@@ -100,7 +101,15 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_api_wait_body(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
+    ngx_int_t                  rc;
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    ctx = ngx_http_hatch_api_create_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->reading = 1;
 
     rc = ngx_http_read_client_request_body(r, ngx_http_hatch_api_body_waited);
 
@@ -117,6 +126,18 @@ ngx_http_hatch_api_wait_body(ngx_http_request_t *r)
 static void
 ngx_http_hatch_api_body_waited(ngx_http_request_t *r)
 {
+    ngx_http_hatch_api_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_api_module);
+
+    /* an error_page has been sent instead, see below */
+
+    if (ctx == NULL || !ctx->reading) {
+        return;
+    }
+
+    ctx->reading = 0;
+
     r->write_event_handler = ngx_http_core_run_phases;
 
     ngx_http_core_run_phases(r);
