@@ -253,6 +253,8 @@ invalid base domain "hatch..local" of "hatch_route"
 --- must_die
 --- error_log
 "hatch" directive must be before "keepalive"
+--- skip_nginx
+2: >= 1.29.7
 
 
 === TEST 28: hatch with a server

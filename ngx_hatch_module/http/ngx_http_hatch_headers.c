@@ -14,6 +14,8 @@
 
 static ngx_int_t ngx_http_hatch_own_list(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_drop_h2c(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_without_h2c(ngx_http_request_t *r,
+    ngx_table_elt_t *h);
 static void ngx_http_hatch_forget_variable(ngx_http_request_t *r,
     ngx_str_t *key);
 static u_char *ngx_http_hatch_next_token(u_char *p, u_char *last,
@@ -83,9 +85,8 @@ ngx_http_hatch_own_list(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_drop_h2c(ngx_http_request_t *r)
 {
-    u_char           *p, *last, *out, *value;
-    ngx_str_t         token;
-    ngx_uint_t        i, found;
+    ngx_int_t         rc;
+    ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
@@ -103,49 +104,20 @@ again:
                 continue;
             }
 
-            p = h[i].value.data;
-            last = p + h[i].value.len;
+            rc = ngx_http_hatch_without_h2c(r, &h[i]);
 
-            value = ngx_pnalloc(r->pool, 2 * h[i].value.len + 1);
-            if (value == NULL) {
+            if (rc == NGX_ERROR) {
                 return NGX_ERROR;
             }
 
-            out = value;
-            found = 0;
+            if (rc == NGX_OK) {
 
-            while (p < last) {
-                p = ngx_http_hatch_next_token(p, last, &token);
+                /* the one that nginx knew may be gone */
 
-                if (token.len == 3
-                    && ngx_strncasecmp(token.data, (u_char *) "h2c", 3) == 0)
-                {
-                    found = 1;
-                    continue;
+                if (r->headers_in.upgrade == NULL) {
+                    r->headers_in.upgrade = &h[i];
                 }
 
-                if (token.len != 0) {
-                    if (out != value) {
-                        *out++ = ',';
-                        *out++ = ' ';
-                    }
-
-                    out = ngx_cpymem(out, token.data, token.len);
-                }
-            }
-
-            if (!found) {
-                continue;
-            }
-
-            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                          "hatch: \"h2c\" of Upgrade is not for guests");
-
-            if (out != value) {
-                *out = '\0';
-                h[i].value.data = value;
-                h[i].value.len = out - value;
-                ngx_http_hatch_forget_variable(r, &h[i].key);
                 continue;
             }
 
@@ -156,6 +128,65 @@ again:
             goto again;
         }
     }
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: there was nothing else in it. */
+
+static ngx_int_t
+ngx_http_hatch_without_h2c(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    u_char      *p, *last, *out, *value;
+    ngx_str_t    token;
+    ngx_uint_t   found;
+
+    value = ngx_pnalloc(r->pool, 2 * h->value.len + 1);
+    if (value == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = h->value.data;
+    last = p + h->value.len;
+    out = value;
+    found = 0;
+
+    while (p < last) {
+        p = ngx_http_hatch_next_token(p, last, &token);
+
+        if (token.len == 3
+            && ngx_strncasecmp(token.data, (u_char *) "h2c", 3) == 0)
+        {
+            found = 1;
+            continue;
+        }
+
+        if (token.len != 0) {
+            if (out != value) {
+                *out++ = ',';
+                *out++ = ' ';
+            }
+
+            out = ngx_cpymem(out, token.data, token.len);
+        }
+    }
+
+    if (!found) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "hatch: \"h2c\" of Upgrade is not for guests");
+
+    if (out == value) {
+        return NGX_DECLINED;
+    }
+
+    *out = '\0';
+    h->value.data = value;
+    h->value.len = out - value;
+    ngx_http_hatch_forget_variable(r, &h->key);
 
     return NGX_OK;
 }
