@@ -71,6 +71,8 @@ for my $kind (qw(resume restore boot)) {
     like($r->{body}, qr/^method GET\nquery x$/m, 'by the guest itself');
     like($r->{headers}{'server-timing'},
          qr/^hatch-wake;desc="$kind";dur=\d+\.\d$/, 'Server-Timing');
+    # the agent says so when it has answered
+    wait_until('the wake is told', sub { woken($id)->{$kind} });
     is(woken($id)->{$kind}, 1, 'one wake');
     is(page('web')->{headers}{'server-timing'}, undef,
        'none on a response that did not wait');
@@ -158,6 +160,7 @@ for my $kind (qw(resume restore)) {
     is_deeply({ many(100, '127.0.0.1:9090', "GET / HTTP/1.1\r\n"
                      . "Host: web.hatch.localhost\r\nConnection: close\r\n\r\n")
               }, { 200 => 100 }, "$kind: 100 at once are answered");
+    wait_until('the wake is told', sub { woken($id)->{$kind} > $before });
     is(woken($id)->{$kind} - $before, 1, 'by one wake');
 }
 
