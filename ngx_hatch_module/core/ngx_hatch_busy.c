@@ -159,6 +159,8 @@ ngx_hatch_busy_timer(ngx_event_t *ev)
         return;
     }
 
+    ngx_hatch_zone_follow(hb->zone, ev->log);
+
     for (q = ngx_queue_head(&hb->requests);
          q != ngx_queue_sentinel(&hb->requests);
          q = ngx_queue_next(q))

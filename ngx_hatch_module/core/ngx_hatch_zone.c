@@ -11,8 +11,6 @@
 
 
 static void ngx_hatch_zone_poll(ngx_event_t *ev);
-static void ngx_hatch_zone_follow_activity(ngx_hatch_zone_t *hz,
-    ngx_log_t *log);
 static void ngx_hatch_zone_attach(ngx_hatch_zone_t *hz, ngx_log_t *log);
 static void ngx_hatch_zone_cleanup(void *data);
 static ngx_int_t ngx_hatch_zone_put_aside(ngx_str_t *path, ngx_log_t *log);
@@ -191,7 +189,7 @@ ngx_hatch_zone_poll(ngx_event_t *ev)
         ngx_hatch_zone_attach(hz, ev->log);
     }
 
-    ngx_hatch_zone_follow_activity(hz, ev->log);
+    ngx_hatch_zone_follow(hz, ev->log);
 
     ngx_add_timer(ev, hz->map != NULL ? NGX_HATCH_ZONE_ATTACHED_POLL
                                       : NGX_HATCH_ZONE_ABSENT_POLL);
@@ -204,8 +202,8 @@ ngx_hatch_zone_poll(ngx_event_t *ev)
  * flight stamp their VMs there from now on.
  */
 
-static void
-ngx_hatch_zone_follow_activity(ngx_hatch_zone_t *hz, ngx_log_t *log)
+void
+ngx_hatch_zone_follow(ngx_hatch_zone_t *hz, ngx_log_t *log)
 {
     hatch_err_t  err;
 

@@ -65,6 +65,13 @@ ngx_hatch_zone_map_t *ngx_hatch_zone_ref(ngx_hatch_zone_t *hz);
 void ngx_hatch_zone_unref(ngx_hatch_zone_map_t *map);
 
 /*
+ * Worker: goes over to the activity file that is at its path now, if that is
+ * another one.  Each poll of the zone does it; who stamps at intervals does it
+ * before, so that no stamp goes into a file that nobody reads.
+ */
+void ngx_hatch_zone_follow(ngx_hatch_zone_t *hz, ngx_log_t *log);
+
+/*
  * The zone's time, ms, as of the beginning of this turn of the event loop:
  * nginx's own clock with another origin.  For stamps, of which nobody needs
  * more (idle times are longer), and as cheap.

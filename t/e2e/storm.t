@@ -53,7 +53,7 @@ Test::Hatch::Matrix::begin(conf => conf(0));
 
 # one that only WebSockets keep awake, one that sleeps all the time, and some
 # for a long /metrics
-my $open = create_vm({ guest_ip => '127.55.0.5', idle_timeout => 1,
+my $open = create_vm({ guest_ip => '127.55.0.5', idle_timeout => 2,
                        save_after => undef })->{id};
 my $sleeper = create_vm({ guest_ip => '127.55.0.6', idle_timeout => .15,
                           save_after => undef })->{id};
