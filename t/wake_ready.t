@@ -219,6 +219,8 @@ while (!readable($client, 0)) {
 }
 cmp_ok(time - $began, '>', 1.5, 'it is asked for as long as the hold lasts');
 cmp_ok($times, '>', 1, 'more than once');
+# the last question may have been on its way
+1 while asked(.1);
 answered('then it is over', '504 wake_timeout', $client);
 
 done();
