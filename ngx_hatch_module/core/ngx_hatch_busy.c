@@ -58,7 +58,6 @@ ngx_hatch_busy_again(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node)
         hb->timer.data = hb;
         hb->timer.log = ngx_cycle->log;
         hb->timer.cancelable = 1;
-        hb->zone->restamp = &hb->timer;
     }
 
     if (!node->active) {

@@ -221,14 +221,6 @@ ngx_hatch_zone_follow(ngx_hatch_zone_t *hz, ngx_log_t *log)
     {
         ngx_log_error(NGX_LOG_NOTICE, log, 0, "hatch: went over to the new "
                       "\"%V\"", &hz->activity_path);
-
-        /* what was stamped since the copy was made is not in it */
-
-        if (hz->restamp != NULL && hz->restamp->timer_set) {
-            ngx_del_timer(hz->restamp);
-            ngx_add_timer(hz->restamp, 1);
-        }
-
         return;
     }
 

@@ -37,7 +37,6 @@ typedef struct {
     ngx_hatch_zone_map_t    *map;           /* NULL: not attached */
     hatch_activity_t         activity;      /* mapped by the master */
     ngx_uint_t               unfollowed;    /* another is there, unusable */
-    ngx_event_t             *restamp;       /* timer to hasten after a change */
 
     hatch_err_t              reason;        /* why it is not attached */
     ngx_event_t              poll;
