@@ -34,6 +34,7 @@
 #define NGX_HTTP_HATCH_PORT_LEN   6
 
 
+static void ngx_http_hatch_no_value(ngx_http_variable_value_t *v);
 static ngx_int_t ngx_http_hatch_id_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hatch_wake_variable(ngx_http_request_t *r,
@@ -100,6 +101,19 @@ ngx_http_hatch_add_variables(ngx_conf_t *cf)
 }
 
 
+/* Empty, which each getter begins with, and not kept by nginx. */
+
+static void
+ngx_http_hatch_no_value(ngx_http_variable_value_t *v)
+{
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    v->len = 0;
+    v->data = (u_char *) "";
+}
+
+
 static ngx_int_t
 ngx_http_hatch_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
@@ -108,13 +122,9 @@ ngx_http_hatch_id_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     ctx = ngx_http_hatch_get_ctx(r);
 
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
+    ngx_http_hatch_no_value(v);
 
     if (ctx == NULL || !ctx->resolved) {
-        v->len = 0;
-        v->data = (u_char *) "";
         return NGX_OK;
     }
 
@@ -135,15 +145,11 @@ ngx_http_hatch_wake_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_hatch_get_ctx(r);
 
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
+    ngx_http_hatch_no_value(v);
 
     if (ctx == NULL || ctx->hold == NULL
         || ctx->hold->kind == HATCH_WAKE_KIND_NONE)
     {
-        v->len = 0;
-        v->data = (u_char *) "";
         return NGX_OK;
     }
 
@@ -175,11 +181,12 @@ ngx_http_hatch_key_variable(ngx_http_request_t *r,
 
     name = ngx_http_hatch_keys_name(r);
 
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->len = name ? name->len : 0;
-    v->data = name ? name->data : (u_char *) "";
+    ngx_http_hatch_no_value(v);
+
+    if (name != NULL) {
+        v->len = name->len;
+        v->data = name->data;
+    }
 
     return NGX_OK;
 }
@@ -198,13 +205,9 @@ ngx_http_hatch_host_variable(ngx_http_request_t *r,
     ngx_str_t   *host;
     ngx_uint_t   port;
 
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
+    ngx_http_hatch_no_value(v);
 
     if (!ngx_http_hatch_is_routed(r)) {
-        v->len = 0;
-        v->data = (u_char *) "";
         return NGX_OK;
     }
 
@@ -236,13 +239,9 @@ ngx_http_hatch_port_variable(ngx_http_request_t *r,
     u_char      *p;
     ngx_uint_t   port;
 
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
+    ngx_http_hatch_no_value(v);
 
     if (!ngx_http_hatch_is_routed(r)) {
-        v->len = 0;
-        v->data = (u_char *) "";
         return NGX_OK;
     }
 
@@ -280,21 +279,13 @@ ngx_http_hatch_connection_variable(ngx_http_request_t *r,
 
     upgrade = r->headers_in.upgrade;
 
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-
-    /* a field that is dropped has no hash */
+    ngx_http_hatch_no_value(v);
 
     if (r->http_version == NGX_HTTP_VERSION_11
-        && upgrade != NULL && upgrade->hash != 0 && upgrade->value.len != 0)
+        && upgrade != NULL && upgrade->value.len != 0)
     {
         v->len = sizeof("upgrade") - 1;
         v->data = (u_char *) "upgrade";
-
-    } else {
-        v->len = 0;
-        v->data = (u_char *) "";
     }
 
     return NGX_OK;
