@@ -23,14 +23,8 @@ SHAREDIR    = $(PREFIX)/share/hatch
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json route_index route_store route_store_index \
               route_store_list route_store_write uri
-AGENT       = activity api api_image api_snapshot api_template api_vm \
-              api_vm_action api_vm_parse config config_check disk fault files \
-              host host_kvm http idle image image_file listen log main \
-              neighbor net pending records recover restore routes saved \
-              saved_file seed snapshot snapshot_take state stats stats_json \
-              stats_record sync sync_vm table table_limits table_reserve \
-              table_sleep table_stats template tidy tool virt vm vm_clock \
-              vm_create vm_sleep wake wake_probe wake_vm work xml xml_domain
+AGENT       = $(sort $(patsubst agent/%.c,%,$(wildcard agent/*.c \
+                                                   agent/*/*.c)))
 
 contract_o  = $(CONTRACT:%=$(BUILD)/obj/contract/hatch_%.o)
 lib_o       = $(LIB:%=$(BUILD)/obj/lib/hatch_%.o)
@@ -125,7 +119,8 @@ $(BUILD)/obj/%.o: %.c Makefile
 # objects that only a pattern names would be removed, and made again each time
 .SECONDARY:
 
--include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/obj/t/*/*.d)
+-include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/obj/agent/*/*.d \
+                    $(BUILD)/obj/t/*/*.d)
 
 deps-%:
 	@util/deps $*
@@ -314,7 +309,7 @@ help:
 
 # --- quality, installation ---
 
-C_FILES     = $(wildcard agent/*.[ch] contract/*.[ch] lib/*.[ch] \
+C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] \
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
                          bench/*.c)
 SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
@@ -333,6 +328,7 @@ check: | deps-check
 	    --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 	    contract lib agent t/unit t/lib t/fuzz
 	+@$(MAKE) --no-print-directory BUILD=build-clang CC=clang compiled
+	@util/check-floors build-clang
 	@docs/model/check
 	@echo "check: clean"
 

@@ -7,24 +7,25 @@
 
 #define _GNU_SOURCE
 
-#include "config.h"
-#include "http.h"
-#include "idle.h"
-#include "host.h"
-#include "image.h"
-#include "listen.h"
-#include "log.h"
-#include "pending.h"
-#include "routes.h"
-#include "snapshot.h"
-#include "state.h"
-#include "stats.h"
-#include "sync.h"
-#include "table.h"
-#include "template.h"
-#include "tidy.h"
-#include "virt.h"
-#include "wake.h"
+#include "core/config.h"
+#include "api/http.h"
+#include "sleep/idle.h"
+#include "virt/host.h"
+#include "store/image.h"
+#include "core/listen.h"
+#include "core/log.h"
+#include "store/pending.h"
+#include "vm/files.h"
+#include "vm/routes.h"
+#include "vm/snapshot.h"
+#include "store/statedir.h"
+#include "virt/stats.h"
+#include "virt/sync.h"
+#include "table/table.h"
+#include "store/template.h"
+#include "vm/tidy.h"
+#include "virt/virt.h"
+#include "sleep/wake.h"
 
 #include "hatch_guard.h"
 
@@ -122,7 +123,7 @@ main_check(const config_t *config, hatch_err_t *err)
     int   rc;
     char  warning[HOST_TEXT];
 
-    rc = state_check(config, err);
+    rc = statedir_check(config, err);
 
     if (rc == 0) {
         rc = main_check_files(config, 1, err);
@@ -158,7 +159,7 @@ main_open_state(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
-    rc = state_open(config, err);
+    rc = statedir_open(config, err);
 
     if (rc == 0) {
         rc = image_open(config, err);
@@ -184,13 +185,24 @@ main_open_state(const config_t *config, hatch_err_t *err)
 }
 
 
+/* On each connection to libvirt. */
+static int
+main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
+{
+    return files_open(config, virt_is_test(conn), err);
+}
+
+
+static const sync_listener_t  main_listener = { main_connected, tidy_request };
+
+
 static int
 main_start(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
     /* what is another's is seen before anything is made */
-    rc = state_lock(config, err);
+    rc = statedir_lock(config, err);
 
     if (rc == 0) {
         rc = main_check_files(config, 0, err);
@@ -227,7 +239,7 @@ main_start(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
-        rc = sync_start(config, err);
+        rc = sync_start(config, &main_listener, err);
     }
 
     if (rc == 0) {

@@ -17,9 +17,9 @@ for (split /\n/, qx($top/t/lib/check-answers --operations $yaml)) {
 }
 is(join(' ', sort keys %contract), 'agent module', 'two serve the API');
 
-# the agent: the tables at the end of agent/api_*.c
+# the agent: the tables at the end of agent/api/api_*.c
 my @agent;
-for my $file (glob "$top/agent/api_*.c") {
+for my $file (glob "$top/agent/api/api_*.c") {
     my $text = slurp($file);
     push @agent, "$1 $2" while $text =~ /\{ "([A-Z]+)", "(\/\S*)", API_/g;
 }

@@ -12,9 +12,9 @@ use Test::More;
 
 start_agent();
 
-# the tables at the end of agent/api_*.c
+# the tables at the end of agent/api/api_*.c
 my @endpoints;
-for my $file (glob "$top/agent/api_*.c") {
+for my $file (glob "$top/agent/api/api_*.c") {
     my $text = slurp($file);
     push @endpoints, [$1, $2]
         while $text =~ /\{ "([A-Z]+)", "(\/\S*)", API_/g;

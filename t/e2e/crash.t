@@ -14,7 +14,7 @@ use Test::More;
 
 # every point there is: a new one is tested from the day it is written
 my %points;
-for my $file (glob "$top/agent/*.c") {
+for my $file (glob "$top/agent/*/*.c") {
     my $text = slurp($file);
     $points{$1}{$2} = 1 while $text =~ /fault\("(\w+)\.(\w+)", err\)/g;
 }

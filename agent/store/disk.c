@@ -1,0 +1,129 @@
+#define _GNU_SOURCE
+
+#include "disk.h"
+#include "statedir.h"
+#include "core/tool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+#define DISK_FOLDER  "disks"
+
+
+void
+disk_path(const config_t *config, const char *id, char *path)
+{
+    statedir_path(config, DISK_FOLDER, id, ".qcow2", path);
+}
+
+
+int
+disk_create(const config_t *config, const vm_t *vm, const image_t *image,
+    hatch_err_t *err)
+{
+    int          rc;
+    char         path[STATEDIR_PATH], size[32], out[1024];
+    const char  *argv[] = {
+        "qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL, NULL,
+        NULL, NULL, NULL
+    };
+
+    disk_path(config, vm->id, path);
+    (void) snprintf(size, sizeof(size), "%uM", vm->disk_mib);
+
+    if (image->rootfs_path[0] != '\0') {
+        argv[7] = "-F";
+        argv[8] = image->format;
+        argv[9] = "-b";
+        argv[10] = image->rootfs_path;
+    }
+
+    rc = tool_run(argv, "cannot create the disk", out, sizeof(out), err);
+
+    if (rc == 0 && chmod(path, 0600) == -1) {
+        rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", path);
+    }
+
+    if (rc != 0) {
+        (void) unlink(path);
+    }
+
+    return rc;
+}
+
+
+void
+disk_delete(const config_t *config, const char *id)
+{
+    char    path[STATEDIR_PATH];
+    size_t  i;
+
+    static const char *const  suffix[] = {
+        ".qcow2.new", ".qcow2.old", ".qcow2"
+    };
+
+    for (i = 0; i < sizeof(suffix) / sizeof(suffix[0]); i++) {
+        statedir_path(config, DISK_FOLDER, id, suffix[i], path);
+        (void) unlink(path);
+    }
+}
+
+
+int
+disk_stage(const config_t *config, const char *id, const char *from,
+    hatch_err_t *err)
+{
+    char  path[STATEDIR_PATH];
+
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.new", path);
+
+    return statedir_copy(from, path, err);
+}
+
+
+int
+disk_swap(const config_t *config, const char *id, hatch_err_t *err)
+{
+    int   rc;
+    char  path[STATEDIR_PATH], new[STATEDIR_PATH], old[STATEDIR_PATH];
+
+    disk_path(config, id, path);
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.new", new);
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.old", old);
+
+    rc = statedir_rename(path, old, err);
+
+    return rc == 0 ? statedir_rename(new, path, err) : rc;
+}
+
+
+int
+disk_keep(const config_t *config, const char *id, hatch_err_t *err)
+{
+    char  old[STATEDIR_PATH];
+
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.old", old);
+
+    return statedir_unlink(old, err);
+}
+
+
+int
+disk_unswap(const config_t *config, const char *id, hatch_err_t *err)
+{
+    int   rc = 0;
+    char  path[STATEDIR_PATH], new[STATEDIR_PATH], old[STATEDIR_PATH];
+
+    disk_path(config, id, path);
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.new", new);
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.old", old);
+
+    if (access(old, F_OK) == 0) {
+        rc = statedir_rename(old, path, err);
+    }
+
+    return rc == 0 ? statedir_unlink(new, err) : rc;
+}

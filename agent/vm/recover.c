@@ -1,0 +1,374 @@
+#define _GNU_SOURCE
+
+#include "recover.h"
+#include "restore.h"
+#include "snapshot.h"
+#include "vm_private.h"
+#include "core/log.h"
+#include "core/work.h"
+#include "store/disk.h"
+#include "store/pending.h"
+#include "virt/sync.h"
+#include "virt/virt_cleanup.h"
+
+#include "hatch_json.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+#define RECOVER_TURN_TIMEOUT  1000      /* ms */
+
+/* Nothing can be done, nor need be, before the VM is back. */
+#define RECOVER_WAITS         1
+
+
+typedef struct {
+    vm_op_t       op;
+    json_object  *details;
+    int           rc;
+    hatch_err_t   err;
+} recover_t;
+
+
+/* Is libvirt still in the middle of what the agent before us asked for? */
+static int
+recover_is_moving(virDomainPtr domain)
+{
+    int  state, reason;
+
+    return virDomainGetState(domain, &state, &reason, 0) == 0
+           && state == VIR_DOMAIN_PAUSED
+           && (reason == VIR_DOMAIN_PAUSED_STARTING_UP
+               || reason == VIR_DOMAIN_PAUSED_MIGRATION
+               || reason == VIR_DOMAIN_PAUSED_SAVE
+               || reason == VIR_DOMAIN_PAUSED_SNAPSHOT);
+}
+
+
+static int
+recover_create(vm_op_t *op, hatch_err_t *err)
+{
+    int  active;
+
+    active = op->domain != NULL ? virDomainIsActive(op->domain) : 0;
+
+    if (active == -1) {
+        return virt_error(err, "cannot look at the VM");
+    }
+
+    if (active == 1) {
+        log_event(LOG_INFO, "%s: its creation had got to the end",
+                  op->vm.id);
+        (void) pending_end(op->config, op->vm.id);
+        return 0;
+    }
+
+    log_event(LOG_INFO, "%s: undoing its creation", op->vm.id);
+
+    return vm_erase(op, err);
+}
+
+
+static int
+recover_delete(vm_op_t *op, hatch_err_t *err)
+{
+    log_event(LOG_INFO, "%s: going on with its deletion", op->vm.id);
+
+    return vm_erase(op, err);
+}
+
+
+static int
+recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
+{
+    int          rc = 0, whole;
+    const char  *id;
+
+    id = hatch_json_string(details, "snapshot_id", "");
+    whole = snapshot_is_recorded(op->config, id);
+
+    if (op->domain != NULL) {
+        /* nobody waits for it any more */
+        vm_step(op, "ending the save of the VM");
+        (void) virDomainAbortJob(op->domain);
+
+        if (hatch_json_boolean(details, "was_running", 0)) {
+            rc = vm_unpause(op, err);
+        }
+    }
+
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (!whole) {
+        snapshot_delete_files(op->config, id);
+    }
+
+    log_event(LOG_INFO, "%s: its snapshot %s %s", op->vm.id, id,
+              whole ? "is whole" : "was undone");
+    (void) pending_end(op->config, op->vm.id);
+
+    return 0;
+}
+
+
+static int
+recover_restore(vm_op_t *op, json_object *details, hatch_err_t *err)
+{
+    int       rc, active;
+    unsigned  vcpus, mem;
+
+    vcpus = (unsigned) hatch_json_integer(details, "vcpu_count", 0);
+    mem = (unsigned) hatch_json_integer(details, "mem_mib", 0);
+
+    /* renamed or undefined meanwhile: which of its disks it ran with last is
+     * not known, so both stay */
+    if (op->domain == NULL) {
+        return RECOVER_WAITS;
+    }
+
+    active = virDomainIsActive(op->domain);
+
+    if (active == 1 && recover_is_moving(op->domain)) {
+        return hatch_err_set(err, HATCH_ERR_BUSY, "libvirt is still "
+                             "restoring it");
+    }
+
+    rc = active == -1 ? virt_error(err, "cannot look at the VM")
+         : active == 1 ? restore_keep(op, err)
+         : restore_undo(op, vcpus, mem, err);
+
+    if (rc == 0 && active == 1) {
+        rc = vm_unpause(op, err);
+    }
+
+    if (rc == 0) {
+        log_event(LOG_INFO, "%s: its restore %s", op->vm.id,
+                  active == 1 ? "had got to the end" : "was undone");
+        (void) pending_end(op->config, op->vm.id);
+    }
+
+    return rc;
+}
+
+
+static int
+recover_operation(recover_t *r, hatch_err_t *err)
+{
+    const char  *operation;
+
+    operation = hatch_json_string(r->details, "operation", "");
+
+    if (strcmp(operation, "create") == 0) {
+        return recover_create(&r->op, err);
+    }
+
+    if (strcmp(operation, "delete") == 0) {
+        return recover_delete(&r->op, err);
+    }
+
+    if (strcmp(operation, "snapshot") == 0) {
+        return recover_snapshot(&r->op, r->details, err);
+    }
+
+    if (strcmp(operation, "restore") == 0) {
+        return recover_restore(&r->op, r->details, err);
+    }
+
+    /* pending.h could not read it: what it is is not known */
+    if (operation[0] == '\0') {
+        return RECOVER_WAITS;
+    }
+
+    log_event(LOG_WARN, "%s: unknown pending operation \"%.40s\"",
+              r->op.vm.id, operation);
+    (void) pending_end(r->op.config, r->op.vm.id);
+
+    return 0;
+}
+
+
+/* Connection and domain; a domain that is not there is fine. */
+static int
+recover_open(vm_op_t *op, hatch_err_t *err)
+{
+    int                          rc;
+    cleanup_domain virDomainPtr  domain = NULL;
+
+    vm_step(op, "looking up the VM");
+    rc = virt_lease(&op->lease, err);
+
+    if (rc == 0) {
+        rc = sync_vm(op->lease.conn, op->vm.id, err);
+    }
+
+    if (rc == 0) {
+        op->domain = virDomainLookupByName(op->lease.conn, op->vm.id);
+        (void) table_get(op->vm.id, &op->vm);
+    }
+
+    if (rc != HATCH_ERR_NOT_FOUND) {
+        return rc;
+    }
+
+    /* one without our metadata is no VM of ours, but may have its files */
+    domain = virDomainLookupByName(op->lease.conn, op->vm.id);
+
+    if (domain != NULL) {
+        return RECOVER_WAITS;
+    }
+
+    rc = virt_error(err, "cannot look up the VM");
+
+    return rc == HATCH_ERR_NOT_FOUND ? 0 : rc;
+}
+
+
+static void
+recover_run(void *arg)
+{
+    recover_t   *r = arg;
+    hatch_err_t  ignored;
+
+    r->rc = table_begin(r->op.vm.id, 1, RECOVER_TURN_TIMEOUT, &r->op.vm,
+                        &r->err);
+
+    if (r->rc != 0 && r->rc != HATCH_ERR_NOT_FOUND) {
+        return;
+    }
+
+    r->rc = recover_open(&r->op, &r->err);
+
+    if (r->rc == 0) {
+        r->rc = recover_operation(r, &r->err);
+    }
+
+    if (r->op.lease.conn != NULL) {
+        (void) sync_vm(r->op.lease.conn, r->op.vm.id, &ignored);
+    }
+
+    vm_drop(&r->op);
+}
+
+
+static void
+recover_release(void *arg)
+{
+    recover_t  *r = arg;
+
+    json_object_put(r->details);
+    free(r);
+}
+
+
+/* Of a VM that may have no domain; one that has says it itself. */
+static void
+recover_read_address(vm_t *vm, json_object *details)
+{
+    const char  *ip = hatch_json_string(details, "guest_ip", "");
+
+    if (inet_pton(AF_INET, ip, &vm->guest_ip) == 1) {
+        vm->enable_network = 1;
+        (void) snprintf(vm->guest_mac, sizeof(vm->guest_mac), "%s",
+                        hatch_json_string(details, "guest_mac", ""));
+    }
+}
+
+
+/* Once for each VM: it may be so for long.  Only the tidy thread is here. */
+static void
+recover_tell(const char *id, const char *what)
+{
+    static json_object  *told;
+
+    if (told == NULL) {
+        told = json_object_new_object();
+    }
+
+    if (!json_object_object_get_ex(told, id, NULL)) {
+        (void) json_object_object_add(told, id, NULL);
+        log_event(LOG_WARN, "%s: %s", id, what);
+    }
+}
+
+
+static int
+recover_vm(const config_t *config, const char *id, json_object *details)
+{
+    int          rc;
+    recover_t   *r = calloc(1, sizeof(*r));
+    hatch_err_t  err;
+
+    if (r == NULL || json_object_deep_copy(details, &r->details, NULL) != 0) {
+        free(r);
+        return -1;
+    }
+
+    r->op.config = config;
+    (void) snprintf(r->op.vm.id, sizeof(r->op.vm.id), "%s", id);
+    recover_read_address(&r->op.vm, details);
+
+    rc = work_run(recover_run, recover_release, r, &err);
+
+    if (rc == 0) {
+        rc = r->rc;
+        err = r->err;
+        recover_release(r);
+    }
+
+    if (rc == RECOVER_WAITS) {
+        recover_tell(id, "an operation on it did not end, and it is not as "
+                     "that left it; what there is of it is kept until it is "
+                     "back, or deleted");
+        return 0;
+    }
+
+    if (rc != 0) {
+        log_event(LOG_WARN, "%s: not recovered yet: %s", id, err.text);
+    }
+
+    return rc;
+}
+
+
+/*
+ * A note of another libvirt's, or driver's, is of VMs that this one never had:
+ * what it does not find says nothing.
+ */
+static int
+recover_is_foreign(const char *id, json_object *details, const char *place,
+    int test)
+{
+    if (hatch_json_boolean(details, "test", 0) == test
+        && strcmp(hatch_json_string(details, "place", place), place) == 0)
+    {
+        return 0;
+    }
+
+    recover_tell(id, "an operation on it did not end, with another libvirt; "
+                 "it waits for that");
+
+    return 1;
+}
+
+
+unsigned
+recover_all(const config_t *config, int test)
+{
+    unsigned                   left = 0;
+    cleanup_json json_object  *all = pending_list();
+
+    json_object_object_foreach(all, id, details) {
+        if (!recover_is_foreign(id, details, virt_place(config->connect),
+                                test))
+        {
+            left += recover_vm(config, id, details) != 0;
+        }
+    }
+
+    return left;
+}

@@ -1,0 +1,33 @@
+/* The file of saved memory: where it is, and whether it can be one. */
+
+#ifndef HATCH_AGENT_SAVED_FILE_H_INCLUDED
+#define HATCH_AGENT_SAVED_FILE_H_INCLUDED
+
+#include "vm_private.h"
+#include "store/statedir.h"
+
+
+typedef enum {
+    SAVED_FILE_GOOD = 0,        /* as far as can be seen */
+    SAVED_FILE_OUT_OF_REACH,    /* or its place is not known */
+    SAVED_FILE_BAD,             /* proved */
+    SAVED_FILE_TROUBLE          /* not there, or it cannot be read */
+} saved_file_t;
+
+
+/* Fills err with what is wrong if it is bad, or in trouble. */
+saved_file_t saved_file_look(const vm_op_t *op, hatch_err_t *err);
+
+/* Is there one, in the agent's reach? */
+int saved_file_exists(const vm_op_t *op);
+
+/*
+ * Gives the file another name beside it, aside[STATEDIR_PATH], and has
+ * libvirt forget it.
+ */
+int saved_file_put_aside(vm_op_t *op, char *aside, hatch_err_t *err);
+
+/* Puts an empty file in the place of one that is not there. */
+int saved_file_stand_in(const vm_op_t *op);
+
+#endif /* HATCH_AGENT_SAVED_FILE_H_INCLUDED */

@@ -1,0 +1,614 @@
+#define _GNU_SOURCE
+
+#include "vm.h"
+#include "saved.h"
+#include "vm_private.h"
+#include "core/work.h"
+#include "store/pending.h"
+#include "virt/clock.h"
+#include "virt/host.h"
+#include "virt/neighbor.h"
+#include "virt/net.h"
+#include "virt/sync.h"
+#include "virt/virt_cleanup.h"
+#include "virt/xml.h"
+
+#include "hatch_clock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+/*
+ * libvirt asks a QEMU with SIGTERM and gives it 15 s before it sends SIGKILL;
+ * that much longer may pulling the plug take.
+ */
+#define VM_KILL_TIMEOUT   20
+
+/* How long an operation waits for the one before it on the same VM, ms. */
+#define VM_TURN_TIMEOUT   30000
+
+/* The same for one that then pulls the plug under it. */
+#define VM_FORCE_TIMEOUT  2000
+
+
+/* --- what all operations begin and end with --- */
+
+void
+vm_step(const vm_op_t *op, const char *what)
+{
+    work_step(what, host_call_timeout(op->config));
+}
+
+
+void
+vm_step_kill(const config_t *config)
+{
+    work_step("stopping the VM",
+              host_call_timeout(config) + VM_KILL_TIMEOUT);
+}
+
+
+int
+vm_look(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc;
+
+    vm_step(op, "looking up the VM");
+    rc = sync_vm(op->lease.conn, op->vm.id, err);
+
+    if (rc == 0 && table_get(op->vm.id, &op->vm) != 0) {
+        rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"",
+                           op->vm.id);
+    }
+
+    return rc;
+}
+
+
+/* A connection and the domain. */
+static int
+vm_open(vm_op_t *op, hatch_err_t *err)
+{
+    int          rc;
+    const char  *id = op->vm.id;
+
+    if (pending_abandoned(id) && !op->deletes) {
+        return hatch_err_set(err, HATCH_ERR_BUSY, "VM \"%s\" is being "
+                             "recovered from an operation that did not end",
+                             id);
+    }
+
+    vm_step(op, "looking up the VM");
+    rc = virt_lease(&op->lease, err);
+
+    if (rc == 0) {
+        op->domain = virDomainLookupByName(op->lease.conn, id);
+
+        if (op->domain == NULL) {
+            rc = virt_error(err, "cannot look up the VM");
+        }
+    }
+
+    return rc;
+}
+
+
+static int
+vm_begin_within(vm_op_t *op, const config_t *config, const char *id,
+    int urgent, unsigned timeout, hatch_err_t *err)
+{
+    int  rc;
+
+    op->config = config;
+
+    work_step("waiting for the operation before", timeout / 1000 + 10);
+
+    rc = table_begin(id, urgent, timeout, &op->vm, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = vm_open(op, err);
+
+    /* also where there is no domain: the table forgets the VM then */
+    if ((rc == 0 || rc == HATCH_ERR_NOT_FOUND) && !op->quick) {
+        rc = vm_look(op, err);
+
+        if (rc == 0 && op->domain == NULL) {
+            rc = hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
+        }
+    }
+
+    if (rc != 0) {
+        vm_drop(op);
+    }
+
+    return rc;
+}
+
+
+int
+vm_begin_quick(vm_op_t *op, const config_t *config, const char *id,
+    unsigned timeout, hatch_err_t *err)
+{
+    memset(op, 0, sizeof(*op));
+    op->quick = 1;
+
+    return vm_begin_within(op, config, id, 1, timeout, err);
+}
+
+
+int
+vm_begin(vm_op_t *op, const config_t *config, const char *id,
+    hatch_err_t *err)
+{
+    memset(op, 0, sizeof(*op));
+
+    return vm_begin_within(op, config, id, 0, VM_TURN_TIMEOUT, err);
+}
+
+
+int
+vm_begin_force(vm_op_t *op, const config_t *config, const char *id,
+    int deletes, hatch_err_t *err)
+{
+    int                          rc;
+    virt_lease_t                 lease = { NULL, 0 };
+    cleanup_domain virDomainPtr  domain = NULL;
+
+    memset(op, 0, sizeof(*op));
+    op->deletes = deletes & 1;
+
+    rc = vm_begin_within(op, config, id, 1, VM_FORCE_TIMEOUT, err);
+
+    if (rc != HATCH_ERR_TIMEOUT) {
+        return rc;
+    }
+
+    vm_step_kill(config);
+    table_force(id);
+
+    if (virt_lease(&lease, err) == 0) {
+        domain = virDomainLookupByName(lease.conn, id);
+
+        if (domain != NULL) {
+            (void) virDomainDestroy(domain);
+        }
+
+        virt_release(&lease);
+    }
+
+    op->forced = 1;
+
+    return vm_begin_within(op, config, id, 1, VM_TURN_TIMEOUT, err);
+}
+
+
+void
+vm_drop(vm_op_t *op)
+{
+    if (op->domain != NULL) {
+        (void) virDomainFree(op->domain);
+        op->domain = NULL;
+    }
+
+    virt_release(&op->lease);
+    table_end(op->vm.id);
+}
+
+
+int
+vm_forced(const vm_op_t *op, int rc, hatch_err_t *err)
+{
+    if ((rc != HATCH_ERR_LIBVIRT && rc != HATCH_ERR_KEPT)
+        || !table_forced(op->vm.id))
+    {
+        return rc;
+    }
+
+    return hatch_err_set(err, HATCH_ERR_CONFLICT, "VM \"%s\" was stopped or "
+                         "deleted by force meanwhile", op->vm.id);
+}
+
+
+int
+vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err)
+{
+    int          synced;
+    hatch_err_t  why;
+
+    rc = vm_forced(op, rc, err);
+
+    vm_step(op, "looking up the VM");
+    synced = sync_vm(op->lease.conn, op->vm.id, &why);
+    vm_drop(op);
+
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (synced != 0) {
+        *err = why;
+        return synced;
+    }
+
+    rc = table_get(op->vm.id, vm);
+
+    return rc == 0
+           ? 0 : hatch_err_set(err, rc, "no VM \"%s\"", op->vm.id);
+}
+
+
+json_object *
+vm_note(const vm_op_t *op)
+{
+    char          ip[INET_ADDRSTRLEN];
+    json_object  *details = json_object_new_object();
+
+    (void) json_object_object_add(details, "test", json_object_new_boolean(
+                                      virt_is_test(op->lease.conn)));
+
+    (void) json_object_object_add(details, "place", json_object_new_string(
+                                      virt_place(op->config->connect)));
+
+    if (op->vm.enable_network && op->vm.guest_ip.s_addr != 0) {
+        (void) inet_ntop(AF_INET, &op->vm.guest_ip, ip, sizeof(ip));
+        (void) json_object_object_add(details, "guest_ip",
+                                      json_object_new_string(ip));
+        (void) json_object_object_add(details, "guest_mac",
+                                      json_object_new_string(
+                                          op->vm.guest_mac));
+    }
+
+    return details;
+}
+
+
+int
+vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
+{
+    return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: it is %s",
+                         what, hatch_state_name(op->vm.state));
+}
+
+
+/* --- start --- */
+
+int
+vm_prepare_start(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc = 0;
+
+    work_start_begin(op->config, host_save_timeout(op->config));
+    vm_step(op, "preparing the network");
+
+    /* what libvirt's test driver starts takes no memory */
+    if (!virt_is_test(op->lease.conn)) {
+        rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
+    }
+
+    /* somebody may have stopped the network, or made it anew */
+    if (rc == 0 && op->vm.enable_network) {
+        rc = net_reserve(op->lease.conn, op->config, op->vm.guest_mac,
+                         op->vm.guest_ip, err);
+
+        if (rc == 0 && !virt_is_test(op->lease.conn)) {
+            neighbor_set(op->config->bridge_name, op->vm.guest_ip,
+                         op->vm.guest_mac);
+        }
+    }
+
+    return rc;
+}
+
+
+int
+vm_unpause(vm_op_t *op, hatch_err_t *err)
+{
+    int  state, reason;
+
+    vm_step(op, "resuming the VM");
+
+    if (virDomainGetState(op->domain, &state, &reason, 0) == 0
+        && state == VIR_DOMAIN_PAUSED && virDomainResume(op->domain) == -1)
+    {
+        return virt_error(err, "cannot resume the VM");
+    }
+
+    return 0;
+}
+
+
+int
+vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
+{
+    int      rc;
+    vm_op_t  op;
+
+    rc = vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (!hatch_state_may(op.vm.state, HATCH_STATE_STARTING)) {
+        rc = vm_conflict(&op, "start", err);
+        vm_drop(&op);
+        return rc;
+    }
+
+    table_doing(id, op.vm.state == HATCH_STATE_SNAPSHOTTED
+                    ? HATCH_STATE_RESTORING : HATCH_STATE_STARTING);
+
+    rc = vm_prepare_start(&op, err);
+
+    if (rc == 0) {
+        rc = saved_start(&op, err);
+    }
+
+    /* one that was paused when somebody saved it comes up paused */
+    if (rc == 0) {
+        rc = vm_unpause(&op, err);
+    }
+
+    work_start_end();
+
+    rc = vm_end(&op, rc, vm, err);
+
+    if (rc == 0 && op.vm.state == HATCH_STATE_SNAPSHOTTED) {
+        clock_set(id);
+    }
+
+    return rc;
+}
+
+
+/* --- stop --- */
+
+/* Asks the guest, waits, and pulls the plug if it did not go. */
+static int
+vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
+{
+    hatch_err_t  ignored;
+
+    if (timeout > 0) {
+        /* a guest that is paused cannot answer */
+        (void) vm_unpause(op, &ignored);
+        vm_step(op, "shutting down the VM");
+
+        if (virDomainShutdown(op->domain) == 0) {
+            work_step("shutting down the VM",
+                      timeout + host_call_timeout(op->config));
+
+            if (table_wait(op->vm.id, HATCH_STATE_STOPPED,
+                           (unsigned) timeout * 1000) == 0)
+            {
+                return 0;
+            }
+        }
+    }
+
+    vm_step_kill(op->config);
+
+    if (virDomainDestroy(op->domain) == 0
+        || virDomainIsActive(op->domain) == 0)
+    {
+        return 0;
+    }
+
+    return virt_error(err, "cannot stop the VM");
+}
+
+
+int
+vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
+    vm_t *vm, hatch_err_t *err)
+{
+    int      rc;
+    vm_op_t  op;
+
+    rc = force ? vm_begin_force(&op, config, id, 0, err)
+               : vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (op.forced && op.vm.state == HATCH_STATE_STOPPED) {
+        return vm_end(&op, 0, vm, err);     /* that is what was asked for */
+    }
+
+    if (!hatch_state_may(op.vm.state, HATCH_STATE_STOPPING)) {
+        rc = vm_conflict(&op, "stop", err);
+        vm_drop(&op);
+        return rc;
+    }
+
+    table_doing(id, HATCH_STATE_STOPPING);
+    vm_step(&op, "stopping the VM");
+
+    if (virDomainIsActive(op.domain) != 0) {
+        rc = vm_shutdown(&op, force ? 0 : timeout, err);
+
+    } else if (op.vm.state == HATCH_STATE_SNAPSHOTTED) {
+        /* stopping what sleeps means to drop its memory */
+        rc = saved_drop(&op, err);
+    }
+
+    return vm_end(&op, rc, vm, err);
+}
+
+
+/* --- pause, resume --- */
+
+int
+vm_pause(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
+{
+    int      rc;
+    vm_op_t  op;
+
+    rc = vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (!hatch_state_may(op.vm.state, HATCH_STATE_PAUSING)) {
+        rc = vm_conflict(&op, "pause", err);
+        vm_drop(&op);
+        return rc;
+    }
+
+    table_doing(id, HATCH_STATE_PAUSING);
+    vm_step(&op, "pausing the VM");
+
+    if (virDomainSuspend(op.domain) == -1) {
+        rc = virt_error(err, "cannot pause the VM");
+    }
+
+    return vm_end(&op, rc, vm, err);
+}
+
+
+int
+vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
+{
+    int      rc;
+    vm_op_t  op;
+
+    rc = vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (op.vm.state != HATCH_STATE_PAUSED) {
+        rc = vm_conflict(&op, "resume", err);
+        vm_drop(&op);
+        return rc;
+    }
+
+    vm_step(&op, "resuming the VM");
+
+    if (virDomainResume(op.domain) == -1) {
+        rc = virt_error(err, "cannot resume the VM");
+    }
+
+    rc = vm_end(&op, rc, vm, err);
+
+    if (rc == 0) {
+        clock_set(id);
+    }
+
+    return rc;
+}
+
+
+/* --- change --- */
+
+/* vCPUs and memory: the definition, with the metadata, in one step. */
+static int
+vm_redefine(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
+{
+    virDomainPtr         domain;
+    cleanup_free char   *text = NULL, *xml = NULL;
+
+    text = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE
+                                           | VIR_DOMAIN_XML_SECURE);
+    if (text == NULL) {
+        return virt_error(err, "cannot read the domain");
+    }
+
+    xml = xml_edit_domain(text, vm);
+    if (xml == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot change the VM");
+    }
+
+    domain = virDomainDefineXMLFlags(op->lease.conn, xml,
+                                     VIR_DOMAIN_DEFINE_VALIDATE);
+    if (domain == NULL) {
+        return virt_error(err, "cannot change the VM");
+    }
+
+    (void) virDomainFree(domain);
+
+    return 0;
+}
+
+
+/* The definition's; and the running domain's, so that all show the same. */
+static int
+vm_set_metadata(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
+{
+    unsigned            flags = VIR_DOMAIN_AFFECT_CONFIG;
+    cleanup_free char  *xml = xml_metadata(vm);
+
+    if (xml == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot change the VM");
+    }
+
+    if (virDomainIsActive(op->domain) == 1) {
+        flags |= VIR_DOMAIN_AFFECT_LIVE;
+    }
+
+    if (virDomainSetMetadata(op->domain, VIR_DOMAIN_METADATA_ELEMENT, xml,
+                             XML_PREFIX, XML_NAMESPACE, flags) == -1)
+    {
+        return virt_error(err, "cannot change the VM");
+    }
+
+    return 0;
+}
+
+
+int
+vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
+    vm_t *vm, hatch_err_t *err)
+{
+    int      rc, hardware;
+    vm_t     new;
+    vm_op_t  op;
+
+    rc = vm_begin(&op, config, id, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    new = op.vm;
+    new.updated = hatch_clock_wall_ms();
+
+    if (patch->name[0] != '\0') {
+        memcpy(new.name, patch->name, sizeof(new.name));
+    }
+
+    new.vcpu_count = patch->vcpu_count != 0 ? patch->vcpu_count
+                                            : op.vm.vcpu_count;
+    new.mem_mib = patch->mem_mib != 0 ? patch->mem_mib : op.vm.mem_mib;
+    new.idle_timeout = patch->has_idle_timeout ? patch->idle_timeout
+                                               : op.vm.idle_timeout;
+    new.save_after = patch->has_save_after ? patch->save_after
+                                           : op.vm.save_after;
+
+    hardware = new.vcpu_count != op.vm.vcpu_count
+               || new.mem_mib != op.vm.mem_mib;
+
+    if (hardware && op.vm.state != HATCH_STATE_STOPPED) {
+        rc = hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot change \"%s\" of "
+                           "the VM: it is %s, not stopped",
+                           new.mem_mib != op.vm.mem_mib
+                           ? "mem_mib" : "vcpu_count",
+                           hatch_state_name(op.vm.state));
+        vm_drop(&op);
+        return rc;
+    }
+
+    rc = table_change(&new, err);
+
+    if (rc == 0) {
+        vm_step(&op, "changing the VM");
+        rc = hardware ? vm_redefine(&op, &new, err)
+                      : vm_set_metadata(&op, &new, err);
+    }
+
+    return vm_end(&op, rc, vm, err);
+}

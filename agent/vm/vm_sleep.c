@@ -1,0 +1,308 @@
+#define _GNU_SOURCE
+
+#include "vm_sleep.h"
+#include "saved.h"
+#include "vm_private.h"
+#include "core/work.h"
+#include "table/activity.h"
+#include "table/table_sleep.h"
+#include "table/table_stats.h"
+#include "virt/clock.h"
+#include "virt/sync.h"
+#include "virt/virt_cleanup.h"
+
+#include "hatch_clock.h"
+
+#include <errno.h>
+#include <libvirt/virterror.h>
+#include <string.h>
+
+
+/* How often a save that is being cancelled is told so, ms. */
+#define SLEEP_CANCEL_STEP  10
+
+/* A wake waits longer for its turn than its waiters do. */
+#define SLEEP_TURN_TIMEOUT  300000
+
+
+/* --- falling asleep --- */
+
+/* The agent's half of the handshake; "pausing" is published already. */
+static int
+sleep_may(const char *id)
+{
+    return activity_is_current() && table_is_idle(id, hatch_clock_ms());
+}
+
+
+/* Whoever has its turn uses the VM; one that is gone needs no sleep. */
+static int
+sleep_begin_rc(int rc)
+{
+    return rc == HATCH_ERR_TIMEOUT || rc == HATCH_ERR_NOT_FOUND ? 1 : rc;
+}
+
+
+int
+vm_idle_pause(const config_t *config, const char *id, hatch_err_t *err)
+{
+    int      rc;
+    vm_t     vm;
+    vm_op_t  op;
+
+    rc = vm_begin_quick(&op, config, id, 0, err);
+    if (rc != 0) {
+        return sleep_begin_rc(rc);
+    }
+
+    if (op.vm.state != HATCH_STATE_RUNNING) {
+        vm_drop(&op);
+        return 1;
+    }
+
+    table_doing(id, HATCH_STATE_PAUSING);
+
+    if (!sleep_may(id)) {
+        vm_drop(&op);
+        return 1;
+    }
+
+    rc = 0;
+
+    if (virDomainSuspend(op.domain) == -1) {
+        rc = virt_error(err, "cannot pause the VM");
+
+    } else {
+        table_idled(id, hatch_clock_ms());
+        table_count(TABLE_PAUSED);
+    }
+
+    return vm_end(&op, rc, &vm, err);
+}
+
+
+int
+vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
+{
+    int      rc, wanted;
+    vm_t     vm;
+    vm_op_t  op;
+
+    rc = vm_begin_quick(&op, config, id, 0, err);
+    if (rc != 0) {
+        return sleep_begin_rc(rc);
+    }
+
+    if (op.vm.state != HATCH_STATE_PAUSED || !table_save_begin(id)) {
+        vm_drop(&op);
+        return 1;
+    }
+
+    table_doing(id, HATCH_STATE_SNAPSHOTTING);
+
+    if (virDomainManagedSave(op.domain, VIR_DOMAIN_SAVE_RUNNING) == -1) {
+        rc = virt_error(err, "cannot save the memory");
+
+    } else {
+        table_count(TABLE_SAVED);
+        saved_note(&op);
+    }
+
+    table_save_end(id);
+    wanted = table_wanted(id);
+
+    /* libvirt lets a guest run whose save ended early */
+    if (rc != 0 && !wanted) {
+        (void) virDomainSuspend(op.domain);
+    }
+
+    rc = vm_end(&op, rc, &vm, err);
+
+    return rc != 0 && wanted ? 1 : rc;
+}
+
+
+/* --- waking --- */
+
+/*
+ * Cancels a save, again and again: libvirt refuses while the save has not
+ * yet begun its job.  Returns 1 if there was one; cancelled in time, libvirt
+ * itself lets the guest run.
+ */
+static int
+rise_cancel_save(const char *id)
+{
+    virt_lease_t                 lease = { NULL, 0 };
+    hatch_err_t                  err;
+    cleanup_domain virDomainPtr  domain = NULL;
+
+    if (!table_saving(id, 0) || virt_lease(&lease, &err) != 0) {
+        return 0;
+    }
+
+    domain = virDomainLookupByName(lease.conn, id);
+
+    while (domain != NULL && table_saving(id, SLEEP_CANCEL_STEP)) {
+        (void) virDomainAbortJob(domain);
+    }
+
+    virt_release(&lease);
+
+    return 1;
+}
+
+
+/* Announces that the guest runs: to the zone, then to whoever waits. */
+static void
+rise_running(vm_op_t *op, hatch_wake_kind_t kind,
+    void (*awake)(void *arg, hatch_wake_kind_t kind), void *arg)
+{
+    if (kind != HATCH_WAKE_KIND_NONE) {
+        table_started(op->vm.id, (int) virDomainGetID(op->domain),
+                      kind == HATCH_WAKE_KIND_BOOT);
+    }
+
+    table_doing(op->vm.id, HATCH_STATE_RUNNING);
+    awake(arg, kind);
+}
+
+
+static hatch_wake_kind_t
+rise_kind(virDomainPtr domain)
+{
+    int  state, reason;
+
+    /* what comes up paused was saved paused */
+    return virDomainGetState(domain, &state, &reason, 0) == 0
+           && (state == VIR_DOMAIN_PAUSED
+               || reason == VIR_DOMAIN_RUNNING_RESTORED)
+           ? HATCH_WAKE_KIND_RESTORE : HATCH_WAKE_KIND_BOOT;
+}
+
+
+/* From saved memory, or from the disk. */
+static int
+rise_start(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
+{
+    int  rc;
+
+    if (!hatch_state_may(op->vm.state, HATCH_STATE_STARTING)) {
+        return vm_conflict(op, "wake", err);
+    }
+
+    table_doing(op->vm.id, op->vm.state == HATCH_STATE_SNAPSHOTTED
+                           ? HATCH_STATE_RESTORING : HATCH_STATE_STARTING);
+
+    rc = vm_prepare_start(op, err);
+
+    if (rc == 0) {
+        rc = saved_start(op, err);
+    }
+
+    if (rc == 0) {
+        *kind = rise_kind(op->domain);
+        rc = vm_unpause(op, err);
+    }
+
+    work_start_end();
+
+    return rc;
+}
+
+
+static int
+rise_resume(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
+{
+    *kind = HATCH_WAKE_KIND_RESUME;
+
+    return virDomainResume(op->domain) == 0
+           ? 0 : virt_error(err, "cannot resume the VM");
+}
+
+
+/* The ladder.  Whatever the table said, libvirt decides. */
+static int
+rise_up(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
+{
+    int  rc;
+
+    /* in a hurry: nearly always the table is right */
+    if (op->vm.state == HATCH_STATE_PAUSED
+        && rise_resume(op, kind, err) == 0)
+    {
+        return 0;
+    }
+
+    rc = vm_look(op, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    switch (op->vm.state) {
+
+    case HATCH_STATE_RUNNING:
+        *kind = HATCH_WAKE_KIND_NONE;
+        return 0;
+
+    case HATCH_STATE_PAUSED:
+        return rise_resume(op, kind, err);
+
+    case HATCH_STATE_ERROR:
+        /* one whose disk had no room left is still there */
+        return virDomainIsActive(op->domain) == 1
+               ? rise_resume(op, kind, err) : rise_start(op, kind, err);
+
+    default:
+        return rise_start(op, kind, err);
+    }
+}
+
+
+int
+vm_wake(const config_t *config, const char *id,
+    void (*awake)(void *arg, hatch_wake_kind_t kind), void *arg,
+    hatch_err_t *err)
+{
+    int                rc, cancelled;
+    vm_t               vm;
+    vm_op_t            op;
+    hatch_wake_kind_t  kind = HATCH_WAKE_KIND_NONE;
+
+    table_want(id);
+    cancelled = rise_cancel_save(id);
+    rc = vm_begin_quick(&op, config, id, SLEEP_TURN_TIMEOUT, err);
+    table_unwant(id);
+
+    if (rc != 0) {
+        return rc;
+    }
+
+    /* it was falling asleep, and did not */
+    if (op.vm.state == HATCH_STATE_RUNNING) {
+        awake(arg, cancelled ? HATCH_WAKE_KIND_RESUME : kind);
+        vm_drop(&op);
+
+        if (cancelled) {
+            clock_set(id);
+        }
+
+        return 0;
+    }
+
+    rc = rise_up(&op, &kind, err);
+
+    if (rc == 0) {
+        rise_running(&op, kind, awake, arg);
+
+    } else if (virConnectIsAlive(op.lease.conn) != 1) {
+        rc = err->code = HATCH_ERR_UNAVAILABLE;
+    }
+
+    rc = vm_end(&op, rc, &vm, err);
+
+    if (rc == 0 && kind != HATCH_WAKE_KIND_BOOT) {
+        clock_set(id);
+    }
+
+    return rc;
+}
