@@ -189,7 +189,7 @@ main_open_state(const config_t *config, hatch_err_t *err)
 static int
 main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
-    return files_open(config, virt_is_test(conn), err);
+    return files_open(config, virt_driver(conn)->forgets, err);
 }
 
 

@@ -92,7 +92,7 @@ restore_steps(vm_op_t *op, json_object *record, hatch_err_t *err)
 
     vcpus = (unsigned) hatch_json_integer(record, "vcpu_count", 0);
     mem = (unsigned) hatch_json_integer(record, "mem_mib", 0);
-    test = virt_is_test(op->lease.conn);
+    test = virt_driver(op->lease.conn)->forgets;
 
     if (op->vm.disk_mib != 0) {
         work_step("copying the disk", host_save_timeout(op->config));

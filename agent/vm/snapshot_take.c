@@ -158,7 +158,7 @@ snapshot_memory(vm_op_t *op, const char *path, hatch_err_t *err)
 
     work_step("saving the memory", host_save_timeout(op->config));
 
-    if (virt_is_test(op->lease.conn)) {
+    if (virt_driver(op->lease.conn)->forgets) {
         if (virDomainSave(op->domain, path) == -1
             || virDomainRestore(op->lease.conn, path) == -1
             || virDomainSuspend(op->domain) == -1)

@@ -250,7 +250,7 @@ vm_note(const vm_op_t *op)
     json_object  *details = json_object_new_object();
 
     (void) json_object_object_add(details, "test", json_object_new_boolean(
-                                      virt_is_test(op->lease.conn)));
+                                      virt_driver(op->lease.conn)->forgets));
 
     (void) json_object_object_add(details, "place", json_object_new_string(
                                       virt_place(op->config->connect)));
@@ -287,7 +287,7 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
     vm_step(op, "preparing the network");
 
     /* what libvirt's test driver starts takes no memory */
-    if (!virt_is_test(op->lease.conn)) {
+    if (virt_driver(op->lease.conn)->has_guests) {
         rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
     }
 
@@ -296,7 +296,7 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
         rc = net_reserve(op->lease.conn, op->config, op->vm.guest_mac,
                          op->vm.guest_ip, err);
 
-        if (rc == 0 && !virt_is_test(op->lease.conn)) {
+        if (rc == 0 && virt_driver(op->lease.conn)->has_guests) {
             neighbor_set(op->config->bridge_name, op->vm.guest_ip,
                          op->vm.guest_mac);
         }

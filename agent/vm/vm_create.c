@@ -217,7 +217,7 @@ vm_build(vm_op_t *op, const image_t *image, const char *user_data,
 
     rc = fault("create.noted", err);
 
-    if (rc == 0 && virt_is_test(op->lease.conn)) {
+    if (rc == 0 && virt_driver(op->lease.conn)->forgets) {
         rc = files_mark_test(op->config, op->vm.id, err);
     }
 
@@ -427,7 +427,7 @@ vm_release(vm_op_t *op, hatch_err_t *err)
 
     vm_step(op, "releasing the address");
 
-    if (!virt_is_test(op->lease.conn)) {
+    if (virt_driver(op->lease.conn)->has_guests) {
         neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
     }
 
