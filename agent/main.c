@@ -11,6 +11,8 @@
 #include "api/http.h"
 #include "sleep/idle.h"
 #include "virt/host.h"
+#include "virt/net.h"
+#include "virt/spoof.h"
 #include "store/image.h"
 #include "core/listen.h"
 #include "core/log.h"
@@ -25,6 +27,7 @@
 #include "store/template.h"
 #include "vm/tidy.h"
 #include "virt/virt.h"
+#include "virt/virt_cleanup.h"
 #include "sleep/wake.h"
 
 #include "hatch_guard.h"
@@ -43,6 +46,10 @@
 
 /* How long stopping may take, s. */
 #define MAIN_STOP_TIMEOUT  5
+
+
+static volatile int  main_status;           /* what the agent ends with */
+static volatile int  main_was_connected;    /* the sync thread's */
 
 
 /* Makes the directory that a path is in, with its parents. */
@@ -116,6 +123,26 @@ main_check_files(const config_t *config, int running, hatch_err_t *err)
 }
 
 
+/* What stands in the configuration, and in the network that there is. */
+static int
+main_check_network(const config_t *config, hatch_err_t *err)
+{
+    int                         rc;
+    hatch_err_t                 why;
+    cleanup_conn virConnectPtr  conn = virt_get(err);
+
+    rc = conn != NULL ? net_follow(conn, config, 1, err) : (int) err->code;
+
+    if (rc == 0 && virt_driver(conn)->has_guests
+        && spoof_check(config, &why) != 0)
+    {
+        fprintf(stderr, "hatch-agent: warning: %s\n", why.text);
+    }
+
+    return rc;
+}
+
+
 /* An agent may be running, with this configuration. */
 static int
 main_check(const config_t *config, hatch_err_t *err)
@@ -135,6 +162,10 @@ main_check(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = virt_open(config->connect, err);
+    }
+
+    if (rc == 0) {
+        rc = main_check_network(config, err);
     }
 
     if (rc != 0) {
@@ -189,11 +220,39 @@ main_open_state(const config_t *config, hatch_err_t *err)
 static int
 main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
-    return files_open(config, virt_driver(conn)->forgets, err);
+    int  rc;
+
+    rc = net_follow(conn, config, 0, err);
+
+    /* at the first connection: nobody has used the network yet */
+    if (rc == HATCH_ERR_INVALID && !main_was_connected) {
+        log_event(LOG_ERROR, "%s", err->text);
+        main_status = 1;
+        (void) kill(getpid(), SIGTERM);
+    }
+
+    if (rc == 0) {
+        main_was_connected = 1;
+        rc = files_open(config, virt_driver(conn)->forgets, err);
+    }
+
+    return rc;
 }
 
 
-static const sync_listener_t  main_listener = { main_connected, tidy_request };
+/* The table of VMs is true to libvirt. */
+static void
+main_settled(void)
+{
+    if (table_is_complete()) {
+        spoof_request();
+    }
+
+    tidy_request();
+}
+
+
+static const sync_listener_t  main_listener = { main_connected, main_settled };
 
 
 static int
@@ -240,6 +299,10 @@ main_start(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = sync_start(config, &main_listener, err);
+    }
+
+    if (rc == 0) {
+        rc = spoof_start(config, err);
     }
 
     if (rc == 0) {
@@ -364,5 +427,5 @@ main(int argc, char **argv)
     routes_close();
     table_close();
 
-    return 0;
+    return main_status;
 }

@@ -25,6 +25,7 @@
 typedef enum {
     CONFIG_STRING,
     CONFIG_INTEGER,
+    CONFIG_BOOLEAN,             /* int64_t 0 or 1; "true" or "false" */
     CONFIG_DURATION             /* ms; in text as in "90", "1.5s", "1h30m" */
 } config_type_t;
 
@@ -43,6 +44,8 @@ static const struct config_key {
       otherwise }
 #define INTEGER(key, min, max, otherwise)                                     \
     { #key, CONFIG_INTEGER, offsetof(config_t, key), min, max, otherwise }
+#define BOOLEAN(key, otherwise)                                               \
+    { #key, CONFIG_BOOLEAN, offsetof(config_t, key), 0, 1, otherwise }
 #define DURATION(key, otherwise)                                              \
     { #key, CONFIG_DURATION, offsetof(config_t, key), CONFIG_DURATION_MIN,    \
       CONFIG_DURATION_MAX, otherwise }
@@ -83,12 +86,16 @@ static const struct config_key {
     INTEGER(max_snapshots_per_vm, 0, 10000, "10"),
     INTEGER(host_memory_reserve_mib, 0, 1 << 24, "256"),
 
+    BOOLEAN(spoof_protection, "true"),
+    BOOLEAN(guest_isolation, "false"),
+
     DURATION(stats_interval, "15s"),
     DURATION(idle_timeout, "10m"),
     DURATION(save_after, "30m")
 
 #undef STRING
 #undef INTEGER
+#undef BOOLEAN
 #undef DURATION
 };
 
@@ -184,6 +191,24 @@ config_set_duration(void *field, const struct config_key *key,
 }
 
 
+static int
+config_set_boolean(void *field, const struct config_key *key,
+    const char *value, const char *where, hatch_err_t *err)
+{
+    const int64_t  n = strcmp(value, "true") == 0;
+
+    if (!n && strcmp(value, "false") != 0) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "%s: \"%s\" must be "
+                             "true or false, not \"%.40s\"", where,
+                             key->name, value);
+    }
+
+    memcpy(field, &n, sizeof(n));
+
+    return 0;
+}
+
+
 /* Notes which of those that a host may make longer somebody has set. */
 static void
 config_note_set(config_t *config, const struct config_key *key)
@@ -225,6 +250,10 @@ config_set(config_t *config, const struct config_key *key, const char *value,
 
     if (key->type == CONFIG_DURATION) {
         return config_set_duration(field, key, value, where, err);
+    }
+
+    if (key->type == CONFIG_BOOLEAN) {
+        return config_set_boolean(field, key, value, where, err);
     }
 
     errno = 0;
@@ -303,7 +332,9 @@ config_load_file(config_t *config, const char *path, int required,
         fields[i].type = config_keys[i].type == CONFIG_STRING
                          ? HATCH_JSON_STRING
                          : config_keys[i].type == CONFIG_INTEGER
-                         ? HATCH_JSON_INTEGER : HATCH_JSON_ANY;
+                         ? HATCH_JSON_INTEGER
+                         : config_keys[i].type == CONFIG_BOOLEAN
+                         ? HATCH_JSON_BOOLEAN : HATCH_JSON_ANY;
         fields[i].min = config_keys[i].min;
         fields[i].max = config_keys[i].max;
     }

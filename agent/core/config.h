@@ -62,6 +62,9 @@ typedef struct {
     int64_t  max_snapshots_per_vm;              /* 0: no limit */
     int64_t  host_memory_reserve_mib;           /* never given to VMs */
 
+    int64_t  spoof_protection;                  /* 1: on */
+    int64_t  guest_isolation;                   /* the same */
+
     int64_t  stats_interval;                    /* ms, or never: -1 */
     int64_t  idle_timeout;                      /* the same */
     int64_t  save_after;                        /* the same */

@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 
+#include "spoof.h"
 #include "virt_cleanup.h"
 #include "xml_private.h"
 
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 
 /* --- our metadata: what libvirt has no place for --- */
@@ -366,6 +368,31 @@ xml_write_agent(xmlTextWriterPtr w, const xml_domain_t *domain)
 }
 
 
+/* Its port has a name before it is there: the rules are by name (spoof.h). */
+static void
+xml_write_interface(xmlTextWriterPtr w, const vm_t *vm,
+    const xml_domain_t *domain)
+{
+    char  port[IFNAMSIZ];
+
+    spoof_port(vm->guest_ip, port);
+
+    xml_begin(w, "interface", "type", "network", NULL);
+    xml_empty(w, "mac", "address", vm->guest_mac);
+    xml_empty(w, "source", "network", domain->network);
+    xml_empty(w, "target", "dev", port);
+    xml_empty(w, "model", "type", "virtio");
+
+    if (domain->isolated) {
+        xml_empty(w, "port", "isolated", "yes");
+    }
+
+    xml_empty(w, "rom", "enabled", "no");
+    xml_write_slot(w, domain, XML_SLOT_NETWORK);
+    xml_end(w);
+}
+
+
 /*
  * Few devices: each costs time at every boot.  No USB, no ROM on the network
  * card (we never boot from it), no balloon.
@@ -393,13 +420,7 @@ xml_write_devices(xmlTextWriterPtr w, const vm_t *vm,
     }
 
     if (vm->enable_network) {
-        xml_begin(w, "interface", "type", "network", NULL);
-        xml_empty(w, "mac", "address", vm->guest_mac);
-        xml_empty(w, "source", "network", domain->network);
-        xml_empty(w, "model", "type", "virtio");
-        xml_empty(w, "rom", "enabled", "no");
-        xml_write_slot(w, domain, XML_SLOT_NETWORK);
-        xml_end(w);
+        xml_write_interface(w, vm, domain);
     }
 
     xml_end(w);
@@ -493,8 +514,64 @@ xml_set_attributes(xmlNodePtr root, const vm_t *vm)
 }
 
 
+/* The interface with the VM's MAC; NULL if there is none. */
+static xmlNodePtr
+xml_find_interface(xmlNodePtr root, const vm_t *vm)
+{
+    char        mac[VM_MAC_SIZE];
+    xmlNodePtr  node = xml_child(root, "devices");
+
+    for (node = node != NULL ? node->children : NULL; node != NULL;
+         node = node->next)
+    {
+        if (node->type == XML_ELEMENT_NODE
+            && xmlStrcmp(node->name, BAD_CAST "interface") == 0
+            && xml_get_string(xml_child(node, "mac"), "address", mac,
+                              sizeof(mac)) == 0
+            && strcasecmp(mac, vm->guest_mac) == 0)
+        {
+            break;
+        }
+    }
+
+    return node;
+}
+
+
+/* The child element with that name, which is made if it is not there. */
+static xmlNodePtr
+xml_make_child(xmlNodePtr parent, const char *name)
+{
+    xmlNodePtr  node = xml_child(parent, name);
+
+    return node != NULL ? node
+                        : xmlNewChild(parent, NULL, BAD_CAST name, NULL);
+}
+
+
+static void
+xml_set_interface(xmlNodePtr root, const vm_t *vm, int isolated)
+{
+    char        port[IFNAMSIZ];
+    xmlNodePtr  node = xml_find_interface(root, vm);
+
+    if (!vm->enable_network || node == NULL) {
+        return;
+    }
+
+    spoof_port(vm->guest_ip, port);
+    (void) xmlSetProp(xml_make_child(node, "target"), BAD_CAST "dev",
+                      BAD_CAST port);
+
+    if (isolated || xml_child(node, "port") != NULL) {
+        (void) xmlSetProp(xml_make_child(node, "port"), BAD_CAST "isolated",
+                          BAD_CAST (isolated ? "yes" : "no"));
+    }
+}
+
+
 char *
-xml_edit_domain(const char *text, const vm_t *vm)
+xml_edit_domain(const char *text, const vm_t *vm, int isolated)
 {
     int                       size;
     char                      number[16], *copy = NULL;
@@ -518,6 +595,7 @@ xml_edit_domain(const char *text, const vm_t *vm)
 
     (void) xmlUnsetProp(xml_child(root, "vcpu"), BAD_CAST "current");
     xml_set_attributes(root, vm);
+    xml_set_interface(root, vm, isolated);
 
     xmlDocDumpMemory(doc, &out, &size);
 

@@ -9,6 +9,7 @@
 #include "virt/host.h"
 #include "virt/neighbor.h"
 #include "virt/net.h"
+#include "virt/spoof.h"
 #include "virt/sync.h"
 #include "virt/virt_cleanup.h"
 #include "virt/xml.h"
@@ -223,6 +224,10 @@ vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err)
 
     rc = vm_forced(op, rc, err);
 
+    if (rc != 0) {
+        net_forget();
+    }
+
     vm_step(op, "looking up the VM");
     synced = sync_vm(op->lease.conn, op->vm.id, &why);
     vm_drop(op);
@@ -281,7 +286,8 @@ vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
 int
 vm_prepare_start(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc = 0;
+    int   rc = 0;
+    char  bridge[IFNAMSIZ];
 
     work_start_begin(op->config, host_save_timeout(op->config));
     vm_step(op, "preparing the network");
@@ -297,8 +303,9 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
                          op->vm.guest_ip, err);
 
         if (rc == 0 && virt_driver(op->lease.conn)->has_guests) {
-            neighbor_set(op->config->bridge_name, op->vm.guest_ip,
-                         op->vm.guest_mac);
+            net_bridge(op->config, bridge);
+            neighbor_set(bridge, op->vm.guest_ip, op->vm.guest_mac);
+            spoof_admit(&op->vm);
         }
     }
 
@@ -519,7 +526,7 @@ vm_redefine(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
         return virt_error(err, "cannot read the domain");
     }
 
-    xml = xml_edit_domain(text, vm);
+    xml = xml_edit_domain(text, vm, op->config->guest_isolation != 0);
     if (xml == NULL) {
         return hatch_err_errno(err, ENOMEM, "cannot change the VM");
     }

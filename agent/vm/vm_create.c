@@ -19,6 +19,7 @@
 #include "virt/host.h"
 #include "virt/neighbor.h"
 #include "virt/net.h"
+#include "virt/spoof.h"
 #include "virt/sync.h"
 #include "virt/virt.h"
 #include "virt/xml.h"
@@ -30,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 
 /* What cloud-init gets of a VM with a disk and without user_data. */
@@ -55,6 +57,7 @@ vm_define(vm_op_t *op, const image_t *image, hatch_err_t *err)
     }
 
     details.network = op->config->network_name;
+    details.isolated = op->config->guest_isolation != 0;
     details.kernel_path = image->kernel_path;
     details.initrd_path = image->initrd_path;
     details.seed_path = seed;
@@ -178,6 +181,17 @@ vm_check_ip(struct in_addr ip, struct in_addr gateway, unsigned prefix,
 }
 
 
+/* libvirt takes what the bridge has already; neither could be reached. */
+static int
+vm_check_mac(const char *mac, const xml_network_t *network, hatch_err_t *err)
+{
+    return mac[0] == '\0' || strcasecmp(mac, network->mac) != 0
+           ? 0 : hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_mac\" must "
+                               "not be the MAC of the network's gateway, "
+                               "\"%s\"", mac);
+}
+
+
 /* Chooses address and MAC, and makes the name, id and limits its own. */
 static int
 vm_reserve(vm_op_t *op, hatch_err_t *err)
@@ -194,6 +208,10 @@ vm_reserve(vm_op_t *op, hatch_err_t *err)
         if (rc == 0) {
             rc = vm_check_ip(op->vm.guest_ip, network.gateway, network.prefix,
                              err);
+        }
+
+        if (rc == 0) {
+            rc = vm_check_mac(op->vm.guest_mac, &network, err);
         }
     }
 
@@ -316,6 +334,7 @@ vm_create_reserved(vm_op_t *op, const vm_request_t *request,
     /* before it is undone: the table has forgotten the VM then */
     if (rc != 0) {
         rc = vm_forced(op, rc, err);
+        net_forget();
         vm_unbuild(op);
     }
 
@@ -421,6 +440,8 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
 static int
 vm_release(vm_op_t *op, hatch_err_t *err)
 {
+    char  bridge[IFNAMSIZ];
+
     if (!op->vm.enable_network || op->vm.guest_ip.s_addr == 0) {
         return 0;
     }
@@ -428,7 +449,9 @@ vm_release(vm_op_t *op, hatch_err_t *err)
     vm_step(op, "releasing the address");
 
     if (virt_driver(op->lease.conn)->has_guests) {
-        neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
+        net_bridge(op->config, bridge);
+        neighbor_delete(bridge, op->vm.guest_ip);
+        spoof_dismiss(&op->vm);
     }
 
     return net_release(op->lease.conn, op->config, op->vm.guest_mac,
