@@ -2,9 +2,7 @@
 
 #include "link.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -42,33 +40,50 @@ link_listen(void)
 }
 
 
-static void
-link_message(struct nlmsghdr *header, int master, link_joined_t joined,
-    void *ctx)
+/* What a message says of a device. */
+typedef struct {
+    char           name[IFNAMSIZ];
+    int            master;
+    unsigned char  mac[6];
+} link_news_t;
+
+
+/* 0, or -1: it is not about one that is there. */
+static int
+link_read(struct nlmsghdr *header, link_news_t *news)
 {
-    int             len = (int) IFLA_PAYLOAD(header), of = 0;
-    char            name[IFNAMSIZ] = "";
+    int             len = (int) IFLA_PAYLOAD(header);
     struct rtattr  *attr;
 
+    memset(news, 0, sizeof(*news));
+
     if (header->nlmsg_type != RTM_NEWLINK) {
-        return;
+        return -1;
     }
 
     for (attr = IFLA_RTA(NLMSG_DATA(header)); RTA_OK(attr, len);
          attr = RTA_NEXT(attr, len))
     {
-        if (attr->rta_type == IFLA_IFNAME) {
-            (void) snprintf(name, sizeof(name), "%s",
-                            (const char *) RTA_DATA(attr));
+        switch (attr->rta_type) {
 
-        } else if (attr->rta_type == IFLA_MASTER) {
-            memcpy(&of, RTA_DATA(attr), sizeof(of));
+        case IFLA_IFNAME:
+            (void) snprintf(news->name, sizeof(news->name), "%s",
+                            (const char *) RTA_DATA(attr));
+            break;
+
+        case IFLA_MASTER:
+            memcpy(&news->master, RTA_DATA(attr), sizeof(news->master));
+            break;
+
+        case IFLA_ADDRESS:
+            if (RTA_PAYLOAD(attr) == sizeof(news->mac)) {
+                memcpy(news->mac, RTA_DATA(attr), sizeof(news->mac));
+            }
+            break;
         }
     }
 
-    if (of != 0 && of == master && name[0] != '\0') {
-        joined(ctx, name);
-    }
+    return news->name[0] != '\0' && news->master != 0 ? 0 : -1;
 }
 
 
@@ -77,6 +92,7 @@ link_hear(int fd, const char *bridge, link_joined_t joined, void *ctx)
 {
     int               n, lost = 0, master = (int) if_nametoindex(bridge);
     char              buffer[65536];
+    link_news_t       news;
     struct nlmsghdr  *header;
 
     for ( ;; ) {
@@ -94,56 +110,77 @@ link_hear(int fd, const char *bridge, link_joined_t joined, void *ctx)
         for (header = (struct nlmsghdr *) buffer; NLMSG_OK(header, n);
              header = NLMSG_NEXT(header, n))
         {
-            link_message(header, master, joined, ctx);
+            if (link_read(header, &news) == 0 && news.master == master) {
+                joined(ctx, news.name);
+            }
         }
     }
 }
 
 
+/* One answer's worth of the list; 0: that was the end of it. */
 static int
-link_read_mac(const char *port, char mac[18])
+link_each_read(int fd, int master, link_port_t each, void *ctx)
 {
-    char     path[PATH_MAX];
-    FILE    *file;
-    size_t   n;
+    int               n;
+    char              mac[16], buffer[65536];
+    link_news_t       news;
+    struct nlmsghdr  *header;
 
-    (void) snprintf(path, sizeof(path), "/sys/class/net/%s/address", port);
+    n = (int) recv(fd, buffer, sizeof(buffer), 0);
 
-    file = fopen(path, "re");
-    if (file == NULL) {
-        return -1;
+    if (n <= 0) {
+        return 0;
     }
 
-    n = fread(mac, 1, 17, file);
-    mac[n] = '\0';
-    (void) fclose(file);
+    for (header = (struct nlmsghdr *) buffer; NLMSG_OK(header, n);
+         header = NLMSG_NEXT(header, n))
+    {
+        if (header->nlmsg_type == NLMSG_DONE
+            || header->nlmsg_type == NLMSG_ERROR)
+        {
+            return 0;
+        }
 
-    return n == 17 ? 0 : -1;
+        if (link_read(header, &news) == 0 && news.master == master) {
+            (void) snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x",
+                            news.mac[1], news.mac[2], news.mac[3],
+                            news.mac[4], news.mac[5]);
+            each(ctx, news.name, mac);
+        }
+    }
+
+    return 1;
 }
 
 
 void
-link_each_port(const char *bridge,
-    void (*each)(void *ctx, const char *port, const char *mac), void *ctx)
+link_each_port(const char *bridge, link_port_t each, void *ctx)
 {
-    DIR            *dir;
-    char            path[PATH_MAX], mac[18];
-    struct dirent  *entry;
+    int  fd, master = (int) if_nametoindex(bridge);
+    struct {
+        struct nlmsghdr   header;
+        struct ifinfomsg  link;
+    }    request;
 
-    (void) snprintf(path, sizeof(path), "/sys/class/net/%s/brif", bridge);
+    memset(&request, 0, sizeof(request));
+    request.header.nlmsg_len = sizeof(request);
+    request.header.nlmsg_type = RTM_GETLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 
-    dir = opendir(path);
+    fd = master != 0 ? socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC,
+                              NETLINK_ROUTE) : -1;
+    if (fd == -1) {
+        return;
+    }
 
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.' && link_read_mac(entry->d_name, mac) == 0)
-        {
-            each(ctx, entry->d_name, mac + 3);
+    if (send(fd, &request, sizeof(request), 0) != -1) {
+        while (link_each_read(fd, master, each, ctx)) {
+            /* void */
         }
     }
 
-    if (dir != NULL) {
-        (void) closedir(dir);
-    }
+    (void) close(fd);
 }
 
 

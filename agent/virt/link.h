@@ -1,4 +1,4 @@
-/* The host's network devices, by rtnetlink and /sys/class/net. */
+/* The host's network devices, by rtnetlink. */
 
 #ifndef HATCH_AGENT_LINK_H_INCLUDED
 #define HATCH_AGENT_LINK_H_INCLUDED
@@ -22,8 +22,9 @@ int link_hear(int fd, const char *bridge, link_joined_t joined, void *ctx);
  * Calls each() for each port of a bridge, with the last five bytes of its MAC,
  * as in "54:00:12:34:56"; those of a guest's port are the guest's.
  */
-void link_each_port(const char *bridge,
-    void (*each)(void *ctx, const char *port, const char *mac), void *ctx);
+typedef void (*link_port_t)(void *ctx, const char *port, const char *mac);
+
+void link_each_port(const char *bridge, link_port_t each, void *ctx);
 
 /*
  * Has a bridge not learn from frames that are for itself alone (LLDP and the
