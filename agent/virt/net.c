@@ -361,11 +361,9 @@ net_release(virConnectPtr conn, const config_t *config, const char *mac,
     }
 
     if (!net_is_so(network, mac, ip, 0, &described)) {
-        rc = net_update(network, 0, described.index, mac, ip, err);
-    }
-
-    if (rc == 0) {
+        /* before: with the last reservation, libvirt ends the DHCP server */
         net_lease_release(described.gateway, mac, ip);
+        rc = net_update(network, 0, described.index, mac, ip, err);
     }
 
     return rc;

@@ -297,7 +297,7 @@ xml_find_ip(xmlNodePtr root, xml_network_t *network)
 static void
 xml_read_bridge(xmlNodePtr root, xmlNodePtr ip, xml_network_t *network)
 {
-    char  mode[16] = "";
+    char  mode[16] = "", stp[8] = "";
 
     (void) xml_get_string(xml_child(root, "bridge"), "name", network->bridge,
                           sizeof(network->bridge));
@@ -305,10 +305,10 @@ xml_read_bridge(xmlNodePtr root, xmlNodePtr ip, xml_network_t *network)
                           sizeof(network->mac));
     (void) xml_get_string(xml_child(root, "forward"), "mode", mode,
                           sizeof(mode));
+    (void) xml_get_string(xml_child(root, "bridge"), "stp", stp, sizeof(stp));
 
-    /* with DHCP that gives out what is reserved, and nothing else */
-    network->ours = strcmp(mode, "nat") == 0
-                    && xml_child(ip, "dhcp") != NULL
+    /* libvirt's default is STP; and its DHCP gives out what is reserved, only */
+    network->ours = strcmp(mode, "nat") == 0 && strcmp(stp, "off") == 0
                     && xml_child(xml_child(ip, "dhcp"), "range") == NULL;
 }
 

@@ -35,8 +35,8 @@ page('one', '/cgi-bin/state?kept');
 virsh("managedsave --running $vm->{id}");
 wait_state($vm->{id}, 'snapshotted');
 
-links(join '', map "link add fill$_ type dummy\n"
-                   . "link set fill$_ master hatch0\n", 1 .. 1030);
+links(join '', map "tuntap add fill$_ mode tap\n"
+                   . "link set fill$_ master hatch0\n", 1 .. 1023);
 is(ports(), 1023, 'a full bridge');
 
 my $r = api('POST', '/vms', { name => 'two' });

@@ -53,6 +53,9 @@ sub asks {
            : $r->{body} =~ /silence/ ? 'silence' : $r->{body};
 }
 
+# libvirt isolates a port by the files of this world's network
+system('mount', '-t', 'sysfs', 'sysfs', '/sys') == 0 or die;
+
 start('false');
 start_nginx();
 my $id = api('POST', '/images', { kernel_path => 'kernel',
