@@ -44,8 +44,8 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
         test-e2e test-host test-cloud-init test-nginx test-all test-asan \
-        test-module-asan test-valgrind soak bench bench-quick \
-        bench-wake check fuzz fuzz-requests install clean help \
+        test-module-asan test-tsan test-valgrind soak bench bench-quick \
+        bench-wake check coverage fuzz fuzz-requests install clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
 
@@ -317,7 +317,11 @@ SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
               util/run util/run-firewall util/run-inside t/lib/host \
               t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
-SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
+# with a sanitizer the compiler sees fewer paths, and warns where there is none
+SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \
+              -Wno-maybe-uninitialized
+SANITIZE_TSAN = -O1 -g -fsanitize=thread -fno-omit-frame-pointer \
+              -Wno-maybe-uninitialized -Wno-tsan
 
 ## check         style, static analysis, and the model of the sleep handshake
 check: | deps-check
@@ -367,6 +371,23 @@ test-asan: | deps-test
 	    TEST_NGINX_BINARY=$(CURDIR)/build-asan/nginx.sh \
 	    prove --exec '' $(patsubst build/%,build-asan/%,$(unit_t)) \
 	    $(filter-out t/model.t,$(wildcard t/*.t)) t/agent/*.t $(ASAN_E2E)
+
+# What the agent's threads do to each other: the rest is as it always is.
+TSAN_T      = $(wildcard t/agent/*.t) \
+              $(addprefix t/e2e/,idle.t wake.t snapshot.t restarts.t random.t)
+
+## test-tsan     the agent's tests with ThreadSanitizer
+test-tsan: test-ready
+	+@mkdir -p build-tsan && flock build-tsan $(MAKE) -s \
+	    --no-print-directory BUILD=build-tsan CFLAGS="$(SANITIZE_TSAN)" \
+	    LDFLAGS=-fsanitize=thread HARDENING= build-tsan/hatch-agent
+	@ln -sfn $(abspath $(addprefix $(BUILD)/,unit image hatch-zone \
+	    ngx_http_hatch_module.so)) build-tsan/
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/t/lib/agent.tsan:$(TSAN_MORE) \
+	    HATCH_BUILD=build-tsan PERL5LIB=$(CURDIR)/t/lib \
+	    prove -j$(JOBS) --exec '' $(TSAN_T)
+
+TSAN_MORE   = history_size=7:second_deadlock_stack=1
 
 FUZZ_SECONDS ?= 30
 
