@@ -45,7 +45,8 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
         test-e2e test-host test-cloud-init test-nginx test-all test-asan \
         test-module-asan test-tsan test-valgrind soak bench bench-quick \
-        bench-wake check coverage fuzz fuzz-requests install clean help \
+        bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
+        clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
 
@@ -310,7 +311,8 @@ help:
 # --- quality, installation ---
 
 C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] \
-                         ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
+                         ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c \
+                         t/fuzz/*.[ch] \
                          bench/*.c)
 SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
               util/build-image util/build-module util/build-nginx util/deps \
@@ -390,20 +392,39 @@ test-tsan: test-ready
 TSAN_MORE   = history_size=7:second_deadlock_stack=1
 
 FUZZ_SECONDS ?= 30
+FUZZ_TARGETS = $(sort $(filter-out kit requests%,\
+                       $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c))))
+FUZZ_FLAGS  = -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+              -fno-sanitize-recover=undefined
 
-## fuzz          libFuzzer on JSON, paths and zone files, then fuzz-requests;
-##               FUZZ_SECONDS (30) each
-fuzz: | deps-test
-	@mkdir -p build-fuzz
-	@for f in json uri zone; do \
-	    clang $(CPPFLAGS_) -O1 -g -fsanitize=fuzzer,address,undefined \
-	        -U_FORTIFY_SOURCE -o build-fuzz/$$f t/fuzz/$$f.c \
-	        $(CONTRACT:%=contract/hatch_%.c) $(LIB:%=lib/hatch_%.c) \
-	        $(LDLIBS_) && \
-	    build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
-	        -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; \
-	done
+# A target may be compiled with a file of the agent: the archive's is then
+# not taken.
+fuzz_o      = $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o)) $(lib_o) \
+              $(contract_o) $(BUILD)/obj/t/fuzz/kit.o
+
+$(BUILD)/libhatch.a: $(fuzz_o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/fuzz/%: $(BUILD)/obj/t/fuzz/%.o $(BUILD)/libhatch.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ \
+	    $(LDLIBS_)
+
+## fuzz          libFuzzer on all that reads bytes of others, then
+##               fuzz-requests; FUZZ_SECONDS (30) each.  FUZZ_TARGETS=zone for
+##               one
+fuzz: fuzz-targets
+ifeq ($(origin FUZZ_TARGETS),file)
 	+@$(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz-requests
+endif
+
+fuzz-targets: | deps-test
+	+@mkdir -p build-fuzz && flock build-fuzz $(MAKE) -s -j$$(nproc) \
+	    --no-print-directory BUILD=build-fuzz CC=clang HARDENING= \
+	    CFLAGS="$(FUZZ_FLAGS)" $(FUZZ_TARGETS:%=build-fuzz/fuzz/%)
+	@for f in $(FUZZ_TARGETS); do \
+	    t/fuzz/run $$f $(FUZZ_SECONDS) || exit 1; \
+	done
 
 FUZZ_EXECUTIONS ?= 10000000
 fuzz-requests: FUZZ_SECONDS = 3600
