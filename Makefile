@@ -370,6 +370,7 @@ test-asan: | deps-test
 	    "$$(PATH=$$PATH:/usr/sbin command -v nginx)" > build-asan/nginx.sh
 	@chmod 755 build-asan/nginx.sh
 	@HATCH_BUILD=build-asan PERL5LIB=$(CURDIR)/t/lib \
+	    LSAN_OPTIONS=suppressions=$(CURDIR)/t/lib/agent.lsan \
 	    TEST_NGINX_BINARY=$(CURDIR)/build-asan/nginx.sh \
 	    prove --exec '' $(patsubst build/%,build-asan/%,$(unit_t)) \
 	    $(filter-out t/model.t,$(wildcard t/*.t)) t/agent/*.t $(ASAN_E2E)

@@ -22,6 +22,30 @@
 #include <string.h>
 
 
+#define A  "aaaaaaaaaaaaaaaa"
+
+/* One of each is there. */
+static void
+make_records(void)
+{
+    char    name[64];
+    size_t  i;
+
+    static const char *const  records[][2] = {
+        { "templates/tpl_" A, "{\"id\":\"tpl_" A "\",\"name\":\"t\"}" },
+        { "images/img_" A, "{\"id\":\"img_" A "\",\"kernel_path\":\"/k\"}" },
+        { "snapshots/snap_" A, "{\"id\":\"snap_" A "\",\"vm_id\":\"vm_" A
+          "\"}" }
+    };
+
+    for (i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
+        (void) snprintf(name, sizeof(name), "state-dir/%s.json",
+                        records[i][0]);
+        kit_write(name, records[i][1], strlen(records[i][1]));
+    }
+}
+
+
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -32,7 +56,10 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     (void) argc;
     (void) argv;
 
-    if (table_open(config, &err) != 0 || statedir_open(config, &err) != 0
+    kit_must(statedir_open(config, &err) == 0);
+    make_records();
+
+    if (table_open(config, &err) != 0
         || image_open(config, &err) != 0 || template_open(config, &err) != 0
         || snapshot_open(config, &err) != 0 || pending_open(config, &err) != 0)
     {
@@ -40,7 +67,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     }
 
     memset(&vm, 0, sizeof(vm));
-    memcpy(vm.id, "vm_aaaaaaaaaaaaaaaa", HATCH_ID_VM_SIZE);
+    memcpy(vm.id, "vm_" A, HATCH_ID_VM_SIZE);
     memcpy(vm.name, "web", 4);
     kit_must(table_observe(&vm, HATCH_STATE_STOPPED, 0) == 1);
     table_publish();
@@ -111,7 +138,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (body != NULL && target != NULL && target < body) {
         *body++ = '\0';
         *target++ = '\0';
-        (void) ask(text, target, body, (size_t) (text + size - body));
+
+        /* what was there at the beginning stays */
+        if (strcmp(text, "DELETE") != 0 || strstr(target, "aaaaaaaa") == NULL) {
+            (void) ask(text, target, body, (size_t) (text + size - body));
+        }
     }
 
     free(text);
