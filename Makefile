@@ -99,7 +99,10 @@ build-image: $(BUILD)/image/initrd
 $(BUILD)/image/initrd: util/build-image
 	$(Q)util/build-image $(BUILD)/image
 
-$(BUILD)/hatch-agent: $(agent_o) $(lib_o) $(contract_o)
+# what only some kinds of agents have
+agent_more  =
+
+$(BUILD)/hatch-agent: $(agent_o) $(lib_o) $(contract_o) $(agent_more)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 $(BUILD)/hatch-zone: $(BUILD)/obj/contract/hatch_zone_tool.o $(contract_o)
@@ -391,6 +394,29 @@ test-tsan: test-ready
 	    prove -j$(JOBS) --exec '' $(TSAN_T)
 
 TSAN_MORE   = history_size=7:second_deadlock_stack=1
+
+# What nginx does with the agent's files is not the agent's.
+COVERAGE_T  = $(wildcard t/agent/*.t) $(filter-out $(addprefix t/e2e/,\
+              http2.t index.t metrics_max.t monitors.t prometheus.t reload.t \
+              run.t scrape.t soak.t storm.t truth.t),$(wildcard t/e2e/*.t))
+
+## coverage      which lines of agent, contract and lib their tests execute
+coverage: test-ready
+	+@mkdir -p build-coverage && flock build-coverage $(MAKE) -s -j$$(nproc) \
+	    --no-print-directory BUILD=build-coverage HARDENING= \
+	    CFLAGS="-O0 -g --coverage -fprofile-update=atomic" \
+	    LDFLAGS=--coverage agent_more=build-coverage/obj/t/lib/coverage.o \
+	    build-agent $(patsubst $(BUILD)/%,build-coverage/%,$(unit_t))
+	@ln -sfn $(abspath $(addprefix $(BUILD)/,image \
+	    ngx_http_hatch_module.so)) build-coverage/
+	@for tool in $(TOOLS); do \
+	    ln -sfn $(abspath $(BUILD))/unit/$$tool build-coverage/unit/; done
+	@find build-coverage -name '*.gcda' -delete
+	@HATCH_BUILD=build-coverage PERL5LIB=$(CURDIR)/t/lib \
+	    prove -j$(JOBS) --exec '' \
+	    $(patsubst $(BUILD)/%,build-coverage/%,$(unit_t)) $(COVERAGE_T) || \
+	    echo "coverage: a test failed, see above" >&2
+	@t/lib/coverage build-coverage
 
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS = $(sort $(filter-out kit requests%,\
