@@ -395,10 +395,11 @@ test-tsan: test-ready
 
 TSAN_MORE   = history_size=7:second_deadlock_stack=1
 
-# What nginx does with the agent's files is not the agent's.
-COVERAGE_T  = $(wildcard t/agent/*.t) $(filter-out $(addprefix t/e2e/,\
-              http2.t index.t metrics_max.t monitors.t prometheus.t reload.t \
-              run.t scrape.t soak.t storm.t truth.t),$(wildcard t/e2e/*.t))
+# Those that have an agent do things; the others look at nginx.
+COVERAGE_T  = $(wildcard t/agent/*.t) $(patsubst %,t/e2e/%.t,address behind \
+              boot clock crash edges figures forced guest hung idle idle_open \
+              kept memory orphan outage permissions random restarts \
+              routes_kill snapshot walk wake wake_fail wake_peer)
 
 ## coverage      which lines of agent, contract and lib their tests execute
 coverage: test-ready
