@@ -21,6 +21,7 @@
 
 
 #define ID(prefix)  prefix "aaaaaaaaaaaaaaaa"
+#define CANARY      "state-dir/templates/memory"
 
 static const struct {
     const char  *folder;
@@ -47,6 +48,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
         kit_failed(__FILE__, __LINE__, err.text);
     }
 
+    kit_write(CANARY, "", 0);
     memset(&vm, 0, sizeof(vm));
     memcpy(vm.id, ID("vm_"), sizeof(ID("vm_")));
     kit_must(table_observe(&vm, HATCH_STATE_STOPPED, 0) == 1);
@@ -110,7 +112,16 @@ use(void)
     snapshot_note_vms(body);
     json_object_put(body);
     body = pending_list();
+
+    /* as recovery does */
+    json_object_object_foreach(body, vm, note) {
+        (void) vm;
+        snapshot_delete_files(kit_config(),
+                              hatch_json_string(note, "snapshot_id", ""));
+    }
+
     json_object_put(body);
+    kit_must(access(kit_path(CANARY), F_OK) == 0);
 }
 
 
