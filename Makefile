@@ -155,6 +155,9 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
+# the agent's own functions, of which main() is none
+$(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
+
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/example.t \
               t/model.t t/upstream.t,$(wildcard t/*.t))
@@ -186,7 +189,7 @@ test: test-ready
 	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
-## test-unit     C programs: contract and libraries
+## test-unit     C programs: contract, libraries, some of the agent
 test-unit: test-ready
 	@$(PROVE) $(unit_t)
 

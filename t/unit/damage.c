@@ -187,7 +187,7 @@ test_files(void)
        "a zone where there is no folder");
 
     (void) snprintf(link, sizeof(link), "%s/link", tap_dir());
-    (void) symlink("/nowhere/at/all", link);
+    is_int(symlink("/nowhere/at/all", link), 0, "a link");
     is_int(hatch_zone_own(&writer, link, 8, (gid_t) -1, &err),
            HATCH_ERR_FOREIGN, "a link to nothing is not ours");
     like(err.text, "symbolic link to nothing", "and it is said");
