@@ -80,6 +80,21 @@ main_make_parent(const char *path, hatch_err_t *err)
 }
 
 
+static int
+main_make_parents(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = main_make_parent(config->zone, err);
+
+    if (rc == 0) {
+        rc = main_make_parent(config->socket, err);
+    }
+
+    return rc == 0 ? main_make_parent(config->wake_socket, err) : rc;
+}
+
+
 /*
  * Waited for, in the one thread that does: those that end the agent, and those
  * that others end at, or make read its configuration and open its log anew.
@@ -270,15 +285,7 @@ main_start(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
-        rc = main_make_parent(config->zone, err);
-    }
-
-    if (rc == 0) {
-        rc = main_make_parent(config->socket, err);
-    }
-
-    if (rc == 0) {
-        rc = main_make_parent(config->wake_socket, err);
+        rc = main_make_parents(config, err);
     }
 
     if (rc == 0) {

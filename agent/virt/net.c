@@ -209,13 +209,8 @@ net_follow(virConnectPtr conn, const config_t *config, int checks,
 
     network = virNetworkLookupByName(conn, config->network_name);
 
-    if (network == NULL) {
-        return virt_last_class() == VIRT_GONE
-               ? 0 : virt_error(err, "cannot look up the network");
-    }
-
     /* one that cannot be used is told when it is to be used */
-    if (net_describe(network, &there, err) != 0) {
+    if (network == NULL || net_describe(network, &there, err) != 0) {
         return 0;
     }
 

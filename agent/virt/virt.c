@@ -30,8 +30,8 @@ static struct {
     virConnectPtr           idle[VIRT_IDLE];
     unsigned                n;              /* in idle */
     unsigned                epoch;          /* of the connections in idle */
-} virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1, .reboot = -1, .agent = -1,
-           .network = -1 };
+} virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1, .reboot = -1,
+           .agent = -1, .network = -1 };
 
 
 static void

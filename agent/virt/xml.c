@@ -299,7 +299,7 @@ xml_read_bridge(xmlNodePtr root, xmlNodePtr ip, xml_network_t *network)
                           sizeof(mode));
     (void) xml_get_string(xml_child(root, "bridge"), "stp", stp, sizeof(stp));
 
-    /* libvirt's default is STP; and its DHCP gives out what is reserved, only */
+    /* libvirt's default is STP, and a range for DHCP */
     network->ours = strcmp(mode, "nat") == 0 && strcmp(stp, "off") == 0
                     && xml_child(xml_child(ip, "dhcp"), "range") == NULL;
 }
