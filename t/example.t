@@ -77,7 +77,7 @@ for my $prefix ('/usr', "$dir/usr") {
 
 # the agent's configuration
 my $config = slurp("$top/agent/core/config.c");
-my %keys = $config =~ /^    (?:STRING|INTEGER|DURATION)\((\w+),.*?((?:"[^"]*"\s*)+|HATCH_\w+)\)/msg;
+my %keys = $config =~ /^    (?:STRING|INTEGER|BOOLEAN|DURATION)\((\w+),.*?((?:"[^"]*"\s*)+|HATCH_\w+)\)/msg;
 my $json = json(slurp("$top/deploy/agent.json"));
 is_deeply([sort keys %$json], [sort keys %keys], 'deploy/agent.json: all keys');
 
