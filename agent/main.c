@@ -12,6 +12,7 @@
 #include "sleep/idle.h"
 #include "virt/host.h"
 #include "store/image.h"
+#include "core/descriptors.h"
 #include "core/listen.h"
 #include "core/log.h"
 #include "core/work.h"
@@ -355,6 +356,7 @@ main(int argc, char **argv)
 
     /* what QEMU's user must reach depends on nobody's shell */
     (void) umask(022);
+    descriptors_raise();
 
     rc = config_load(&config, argc, argv, &err);
     if (rc == 1) {
