@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 
 #include "core/config.h"
+#include "core/fault.h"
 #include "api/http.h"
 #include "sleep/idle.h"
 #include "virt/host.h"
@@ -18,6 +19,7 @@
 #include "core/work.h"
 #include "store/pending.h"
 #include "vm/files.h"
+#include "vm/operation.h"
 #include "vm/routes.h"
 #include "vm/snapshot.h"
 #include "store/statedir.h"
@@ -191,7 +193,7 @@ main_open_state(const config_t *config, hatch_err_t *err)
 static int
 main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
-    return files_open(config, virt_is_test(conn), err);
+    return files_open(config, virt_driver(conn)->forgets, err);
 }
 
 
@@ -357,6 +359,11 @@ main(int argc, char **argv)
     /* what QEMU's user must reach depends on nobody's shell */
     (void) umask(022);
     descriptors_raise();
+
+    if (fault_list_wanted()) {
+        operation_print_points();
+        return 0;
+    }
 
     rc = config_load(&config, argc, argv, &err);
     if (rc == 1) {

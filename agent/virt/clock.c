@@ -8,7 +8,6 @@
 
 #include "hatch_clock.h"
 
-#include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -38,7 +37,6 @@ static clock_result_t
 clock_step(virDomainPtr domain, const char *id)
 {
     uint64_t     now = hatch_clock_wall_ms(), then;
-    virErrorPtr  last;
     hatch_err_t  err;
 
     if (virDomainSetTime(domain, (long long) (now / 1000),
@@ -54,11 +52,8 @@ clock_step(virDomainPtr domain, const char *id)
 
     (void) virt_error(&err, "its clock is not set");
     log_event(LOG_DEBUG, "%s: %s", id, err.text);
-    last = virGetLastError();
 
-    return last != NULL && last->code == VIR_ERR_AGENT_UNRESPONSIVE
-           ? CLOCK_AGAIN
-           : CLOCK_NEVER;
+    return virt_last_class() == VIRT_NO_AGENT ? CLOCK_AGAIN : CLOCK_NEVER;
 }
 
 

@@ -232,7 +232,7 @@ host_check(const config_t *config, char *warning)
     host_answer_t               answer;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
 
-    if (conn == NULL || virt_is_test(conn)) {
+    if (conn == NULL || virt_driver(conn)->domain_type != NULL) {
         return 0;
     }
 
@@ -298,6 +298,7 @@ host_end(void)
 static void *
 host_run(void *data)
 {
+    int            fixed;
     uint32_t       look;
     virt_lease_t   lease = { NULL, 0 };
     hatch_err_t    err;
@@ -309,10 +310,11 @@ host_run(void *data)
         return NULL;
     }
 
-    look = virt_is_test(lease.conn) ? 0 : host_measure(lease.conn);
+    fixed = virt_driver(lease.conn)->domain_type != NULL;
+    look = fixed ? 0 : host_measure(lease.conn);
     host_publish_look(look);
 
-    if (!virt_is_test(lease.conn)) {
+    if (!fixed) {
         host_find_out(lease.conn, look, &answer);
 
         /* what a connection that was lost meanwhile said is worth nothing */
@@ -376,11 +378,11 @@ host_wait(void)
 const char *
 host_type(const config_t *config, virConnectPtr conn)
 {
-    const char      *type = "qemu";
+    const char      *type = virt_driver(conn)->domain_type;
     struct timespec  deadline = cond_deadline(HOST_WAIT);
 
-    if (virt_is_test(conn)) {
-        return "test";
+    if (type != NULL) {
+        return type;
     }
 
     if (strcmp(config->virt_type, "auto") != 0) {
@@ -389,7 +391,7 @@ host_type(const config_t *config, virConnectPtr conn)
 
     /* this far nobody need be asked */
     if (!host_is_remote(conn) && host_kvm_seen() && !host_kvm_flag()) {
-        return type;
+        return "qemu";
     }
 
     pthread_mutex_lock(&host.lock);

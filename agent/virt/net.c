@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libvirt/virterror.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -211,8 +210,7 @@ net_release(virConnectPtr conn, const config_t *config, const char *mac,
     network = virNetworkLookupByName(conn, config->network_name);
 
     if (network == NULL) {
-        return virGetLastError() != NULL
-               && virGetLastError()->code == VIR_ERR_NO_NETWORK
+        return virt_last_class() == VIRT_GONE
                ? 0 : virt_error(err, "cannot look up the network");
     }
 

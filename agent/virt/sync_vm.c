@@ -10,7 +10,6 @@
 #include "store/pending.h"
 #include "table/table_sleep.h"
 
-#include <libvirt/virterror.h>
 #include <string.h>
 
 
@@ -94,9 +93,7 @@ sync_metadata(virDomainPtr domain)
                                     XML_NAMESPACE, VIR_DOMAIN_AFFECT_CONFIG);
 
     /* libvirt says so of a domain that has no definition any more */
-    if (metadata != NULL
-        || virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID)
-    {
+    if (metadata != NULL || virt_last_class() != VIRT_REFUSED) {
         return metadata;
     }
 

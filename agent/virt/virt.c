@@ -1,10 +1,8 @@
 #define _GNU_SOURCE
 
 #include "virt.h"
-#include "core/cleanup.h"
 
 #include <errno.h>
-#include <libvirt/virterror.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -299,60 +297,10 @@ virt_release(virt_lease_t *lease)
 }
 
 
-int
-virt_error(hatch_err_t *err, const char *doing)
-{
-    int               code = HATCH_ERR_LIBVIRT;
-    virErrorPtr       last = virGetLastError();
-
-    if (last != NULL) {
-        switch (last->code) {
-
-        case VIR_ERR_NO_DOMAIN:
-        case VIR_ERR_NO_NETWORK:
-        case VIR_ERR_NO_DOMAIN_METADATA:
-            code = HATCH_ERR_NOT_FOUND;
-            break;
-
-        case VIR_ERR_OPERATION_INVALID:
-            code = HATCH_ERR_CONFLICT;
-            break;
-
-        case VIR_ERR_OPERATION_TIMEOUT:
-            code = HATCH_ERR_TIMEOUT;
-            break;
-
-        default:
-            break;
-        }
-    }
-
-    /* libvirt has no code for it, only the text of the system */
-    if (last != NULL && last->message != NULL
-        && strstr(last->message, strerror(ENOSPC)) != NULL)
-    {
-        code = HATCH_ERR_FULL;
-    }
-
-    return hatch_err_set(err, code, "%s: %s", doing,
-                         last != NULL && last->message != NULL
-                         ? last->message : "unknown libvirt error");
-}
-
-
 const char *
 virt_place(const char *uri)
 {
     const char  *p = strstr(uri, "://");
 
     return p != NULL ? p + 3 : uri;
-}
-
-
-int
-virt_is_test(virConnectPtr conn)
-{
-    const char  *type = virConnectGetType(conn);
-
-    return type != NULL && strcmp(type, "TEST") == 0;
 }

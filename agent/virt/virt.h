@@ -11,6 +11,9 @@
 
 #include <libvirt/libvirt.h>
 
+#include "driver.h"
+#include "virt_error.h"
+
 #include "hatch_err.h"
 
 
@@ -59,18 +62,9 @@ int virt_lease(virt_lease_t *lease, hatch_err_t *err);
 void virt_release(virt_lease_t *lease);
 
 /*
- * The hatch_err_t of the last libvirt error of this thread: "DOING: what
- * libvirt said".  A domain that is not there is HATCH_ERR_NOT_FOUND.
- */
-int virt_error(hatch_err_t *err, const char *doing);
-
-/*
  * The part of a URI that says which libvirt it is, whatever the transport:
  * "/system" of qemu:///system, "host/system" of qemu+ssh://host/system.
  */
 const char *virt_place(const char *uri);
-
-/* 1 if the connection is libvirt's built-in test driver. */
-int virt_is_test(virConnectPtr conn);
 
 #endif /* HATCH_AGENT_VIRT_H_INCLUDED */

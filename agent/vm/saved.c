@@ -12,13 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libvirt/virterror.h>
 #include <string.h>
 #include <unistd.h>
-
-
-/* How QEMU ends when it cannot load a guest's memory; it does not translate. */
-#define SAVED_LOAD_FAILED  "load of migration failed"
 
 
 /* Why a start failed, and what that says of the memory. */
@@ -32,7 +27,7 @@ typedef enum {
 static saved_start_t
 saved_try(vm_op_t *op, hatch_err_t *err)
 {
-    virErrorPtr  last;
+    virt_class_t  class;
 
     work_step("starting the VM", host_save_timeout(op->config));
 
@@ -40,14 +35,10 @@ saved_try(vm_op_t *op, hatch_err_t *err)
         return SAVED_STARTED;
     }
 
-    last = virGetLastError();
+    class = virt_last_class();
     (void) virt_error(err, "cannot start the VM");
 
-    /* memory that the host has not got is no fault of the image's */
-    return last != NULL && last->message != NULL
-           && strstr(last->message, SAVED_LOAD_FAILED) != NULL
-           && strstr(last->message, strerror(ENOMEM)) == NULL
-           ? SAVED_REFUSED : SAVED_UNKNOWN;
+    return class == VIRT_BAD_IMAGE ? SAVED_REFUSED : SAVED_UNKNOWN;
 }
 
 
@@ -131,7 +122,7 @@ saved_can_be_read(vm_op_t *op, hatch_err_t *err)
     cleanup_free char  *xml = virDomainManagedSaveGetXMLDesc(op->domain, 0);
 
     /* the test driver's cannot be read, nor be bad */
-    if (xml != NULL || virGetLastErrorCode() == VIR_ERR_NO_SUPPORT) {
+    if (xml != NULL || virt_last_class() == VIRT_UNSUPPORTED) {
         return 1;
     }
 

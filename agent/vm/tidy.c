@@ -42,7 +42,7 @@ tidy_once(void)
         return 0;
     }
 
-    left = recover_all(tidy.config, virt_is_test(conn));
+    left = recover_all(tidy.config, virt_driver(conn)->forgets);
 
     files_tidy(tidy.config);
 

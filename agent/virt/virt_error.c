@@ -1,0 +1,127 @@
+#define _GNU_SOURCE
+
+#include "virt_error.h"
+
+#include <errno.h>
+#include <string.h>
+
+
+/* As QEMU says it when it cannot load a guest's memory, whatever the reason. */
+#define VIRT_LOAD_FAILED  "load of migration failed"
+
+/* strerror() of these in QEMU, which does not translate. */
+#define VIRT_TEXT_ENOSPC  "No space left on device"
+#define VIRT_TEXT_ENOMEM  "Cannot allocate memory"
+
+
+/* libvirt has a code, or it is one of the system's, which it numbers. */
+static virt_class_t
+virt_classify_code(int code, int errnum)
+{
+    switch (code) {
+
+    case VIR_ERR_NO_DOMAIN:
+    case VIR_ERR_NO_NETWORK:
+    case VIR_ERR_NO_DOMAIN_METADATA:
+        return VIRT_GONE;
+
+    case VIR_ERR_OPERATION_TIMEOUT:
+    case VIR_ERR_RESOURCE_BUSY:
+        return VIRT_BUSY;
+
+    case VIR_ERR_AGENT_UNRESPONSIVE:
+    case VIR_ERR_AGENT_UNSYNCED:
+        return VIRT_NO_AGENT;
+
+    case VIR_ERR_OPERATION_INVALID:
+        return VIRT_REFUSED;
+
+    case VIR_ERR_NO_SUPPORT:
+    case VIR_ERR_OPERATION_UNSUPPORTED:
+    case VIR_ERR_ARGUMENT_UNSUPPORTED:
+        return VIRT_UNSUPPORTED;
+
+    case VIR_ERR_NO_CONNECT:
+    case VIR_ERR_INVALID_CONN:
+    case VIR_ERR_RPC:
+        return VIRT_LOST;
+
+    case VIR_ERR_SYSTEM_ERROR:
+        return errnum == ENOSPC || errnum == EDQUOT ? VIRT_NO_ROOM
+                                                    : VIRT_OTHER;
+
+    default:
+        return VIRT_OTHER;
+    }
+}
+
+
+/* Only errors that quote QEMU, or the tool that writes for it. */
+static virt_class_t
+virt_classify_text(const virError *error)
+{
+    const char  *text = error->message;
+
+    if (text == NULL) {
+        return VIRT_OTHER;
+    }
+
+    /* memory that the host has not got is no fault of the image's */
+    if (strstr(text, VIRT_LOAD_FAILED) != NULL
+        && strstr(text, VIRT_TEXT_ENOMEM) == NULL)
+    {
+        return VIRT_BAD_IMAGE;
+    }
+
+    return strstr(text, VIRT_TEXT_ENOSPC) != NULL ? VIRT_NO_ROOM : VIRT_OTHER;
+}
+
+
+virt_class_t
+virt_classify(const virError *error)
+{
+    virt_class_t  found;
+
+    if (error == NULL || error->code == VIR_ERR_OK) {
+        return VIRT_OTHER;
+    }
+
+    /* what the client's side says of its socket */
+    if (error->domain == VIR_FROM_RPC || error->domain == VIR_FROM_REMOTE) {
+        return VIRT_LOST;
+    }
+
+    found = virt_classify_code(error->code, error->int1);
+
+    return found != VIRT_OTHER ? found : virt_classify_text(error);
+}
+
+
+virt_class_t
+virt_last_class(void)
+{
+    return virt_classify(virGetLastError());
+}
+
+
+int
+virt_error(hatch_err_t *err, const char *doing)
+{
+    virErrorPtr  last = virGetLastError();
+
+    static const hatch_err_code_t  codes[] = {
+        [VIRT_OTHER] = HATCH_ERR_LIBVIRT,
+        [VIRT_GONE] = HATCH_ERR_NOT_FOUND,
+        [VIRT_BUSY] = HATCH_ERR_TIMEOUT,
+        [VIRT_NO_ROOM] = HATCH_ERR_FULL,
+        [VIRT_BAD_IMAGE] = HATCH_ERR_LIBVIRT,
+        [VIRT_REFUSED] = HATCH_ERR_CONFLICT,
+        [VIRT_UNSUPPORTED] = HATCH_ERR_LIBVIRT,
+        [VIRT_LOST] = HATCH_ERR_UNAVAILABLE,
+        [VIRT_NO_AGENT] = HATCH_ERR_LIBVIRT
+    };
+
+    return hatch_err_set(err, codes[virt_classify(last)], "%s: %s", doing,
+                         last != NULL && last->message != NULL
+                         ? last->message : "unknown libvirt error");
+}
