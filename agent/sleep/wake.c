@@ -291,7 +291,7 @@ ask_tick(uint64_t now)
     uint64_t   next, rest = worker_tick(now);
 
     wake_vm_run(now);
-    next = wake_vm_next();
+    next = wake_vm_next(now);
     next = rest < next ? rest : next;
 
     for (ask = wake.asks; ask != NULL; ask = ask->next) {

@@ -128,7 +128,7 @@ wake_vm_t *wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
 
 /* Begins those whose turn has come; when the next one may, or UINT64_MAX. */
 void wake_vm_run(uint64_t now);
-uint64_t wake_vm_next(void);
+uint64_t wake_vm_next(uint64_t now);
 
 /* Reports what has happened to all VMs since the last call. */
 void wake_vm_collect(uint64_t now);

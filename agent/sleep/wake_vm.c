@@ -4,6 +4,7 @@
 #include "wake_private.h"
 #include "core/log.h"
 #include "core/work.h"
+#include "table/table_sleep.h"
 #include "table/table_stats.h"
 #include "vm/vm_sleep.h"
 
@@ -15,8 +16,13 @@
 #include <unistd.h>
 
 
-/* Threads, and connections to libvirt; also of wakes that hang. */
+/*
+ * Threads, and connections to libvirt.  One that takes longer than WAKE_HANGS,
+ * ms, hangs, and its thread does not count; but no more than WAKE_HUNG do.
+ */
 #define WAKE_THREADS      64
+#define WAKE_HANGS        10000
+#define WAKE_HUNG         256
 
 /*
  * Wakes take turns: half as many at once as there are processors, so that
@@ -36,13 +42,32 @@
  */
 #define WAKE_OUTAGE       10000
 #define WAKE_OUTAGE_STEP  100
+#define WAKE_FREED        2
+
+/*
+ * One that waits for an operation on its VM has no thread and no turn.  It is
+ * told when that has ended (table_set_freed()), and looks by itself so often,
+ * ms.
+ */
+#define WAKE_PARKED       1000
+
+/*
+ * A VM that stood because its disk could not be written, and does so again
+ * within that time, ms, was not woken.
+ */
+#define WAKE_RELAPSE      10000
+
+/* Between two looks for entries that nobody needs any more, ms. */
+#define WAKE_SWEEP        1000
 
 #define WAKE_BUCKETS      1024
 
 
 struct wake_vm_s {
     wake_vm_t          *next;           /* in the bucket */
-    wake_vm_t          *queued;         /* for a thread, or for collecting */
+    wake_vm_t          *queued;         /* for a thread, or for collecting,
+                                           or parked */
+    wake_vm_t          *next_running;   /* has a thread */
     char                id[HATCH_ID_SIZE];
     uint64_t            since;          /* wake_now() when it was asked for */
     uint64_t            not_before;     /* after a failure */
@@ -50,12 +75,18 @@ struct wake_vm_s {
     int                 failure;        /* the last one's code */
     unsigned            turn;           /* in wakes.turns */
     uint64_t            began;          /* its turn, wake_now() */
+    uint64_t            again;          /* when to look, of one that is
+                                           parked */
+    uint64_t            relapse;        /* WAKE_RELAPSE ends then, or 0 */
+    unsigned            stalled:1;      /* when it was asked for */
+    unsigned            parked:1;
     unsigned            pending:1;      /* from begin until it is reported */
     unsigned            reported:1;
 
     /* under wakes.lock: written by the thread that wakes it */
     unsigned            awake:1;
     unsigned            done:1;
+    unsigned            waits:1;        /* done in vain, to be tried again */
     unsigned            listed:1;       /* in wakes.news */
     hatch_wake_kind_t   kind;
     uint64_t            duration;
@@ -65,6 +96,7 @@ struct wake_vm_s {
 
 typedef struct wake_ask_s {
     struct wake_ask_s  *next;
+    unsigned            freed:1;        /* it may be tried, if it is parked */
     char                id[HATCH_ID_SIZE];
 } wake_ask_t;
 
@@ -75,7 +107,9 @@ static struct {
     wake_vm_done_t    done;
     wake_vm_t        *buckets[WAKE_BUCKETS];
     wake_vm_t        *waiting, **last;  /* for one of WAKE_THREADS */
-    unsigned          threads;
+    wake_vm_t        *running;          /* has one */
+    wake_vm_t        *parked;           /* needs none */
+    uint64_t          sweep;            /* when to look what can be freed */
     uint64_t          turns[WAKE_THREADS];  /* each until then; 0: free */
     unsigned          most_turns;
 
@@ -83,6 +117,9 @@ static struct {
     wake_vm_t        *news;             /* to be collected */
     wake_ask_t       *asked;            /* by wake_request() */
 } wakes = { .lock = PTHREAD_MUTEX_INITIALIZER, .notify = -1 };
+
+
+static void wake_vm_freed(const char *id);
 
 
 void
@@ -103,6 +140,8 @@ wake_vm_init(const config_t *config, int notify, wake_vm_done_t done)
     pthread_mutex_lock(&wakes.lock);
     wakes.notify = notify;
     pthread_mutex_unlock(&wakes.lock);
+
+    table_set_freed(wake_vm_freed);
 }
 
 
@@ -140,21 +179,27 @@ wake_vm_awake(void *arg, hatch_wake_kind_t kind)
 }
 
 
+/* Is it worth another try, later? */
+static int
+wake_vm_may_wait(const wake_vm_t *vm, int rc)
+{
+    return rc == 1
+           || ((rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY)
+               && !vm->awake && wake_now() - vm->since < WAKE_OUTAGE);
+}
+
+
 static void *
 wake_vm_thread(void *data)
 {
-    int                    rc;
-    wake_vm_t             *vm = data;
-    hatch_err_t            err;
-    const struct timespec  pause = { 0, WAKE_OUTAGE_STEP * 1000000 };
+    int           rc, waits;
+    wake_vm_t    *vm = data;
+    hatch_err_t   err;
 
-    do {
-        rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
-    } while ((rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY)
-             && !vm->awake && wake_now() - vm->since < WAKE_OUTAGE
-             && nanosleep(&pause, NULL) == 0);
+    rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
+    waits = wake_vm_may_wait(vm, rc);
 
-    if (rc != 0) {
+    if (rc != 0 && !waits) {
         log_event(LOG_WARN, "%s: cannot be woken: %s", vm->id, err.text);
 
         if (rc != HATCH_ERR_NOT_FOUND) {
@@ -171,6 +216,7 @@ wake_vm_thread(void *data)
     }
 
     vm->done = 1;
+    vm->waits = waits & 1;
     vm->rc = rc;
     wake_vm_news(vm);
     pthread_mutex_unlock(&wakes.lock);
@@ -221,47 +267,157 @@ wake_vm_take_turn(wake_vm_t *vm, uint64_t now)
 }
 
 
-uint64_t
-wake_vm_next(void)
+/*
+ * Is there a thread?  If not, *next is when one of those that have one may
+ * hang.
+ */
+static int
+wake_vm_has_thread(uint64_t now, uint64_t *next)
 {
-    unsigned  i;
-    uint64_t  next = UINT64_MAX;
+    unsigned          n = 0, hung = 0;
+    const wake_vm_t  *vm;
 
-    for (i = 0; i < wakes.most_turns && wakes.waiting != NULL; i++) {
-        next = wakes.turns[i] < next ? wakes.turns[i] : next;
+    *next = UINT64_MAX;
+
+    for (vm = wakes.running; vm != NULL; vm = vm->next_running) {
+        if (now >= vm->began + WAKE_HANGS && hung < WAKE_HUNG) {
+            hung++;
+            continue;
+        }
+
+        n++;
+
+        if (now < vm->began + WAKE_HANGS && vm->began + WAKE_HANGS < *next) {
+            *next = vm->began + WAKE_HANGS;
+        }
     }
 
-    return next;
+    return n < WAKE_THREADS;
+}
+
+
+uint64_t
+wake_vm_next(uint64_t now)
+{
+    unsigned          i;
+    uint64_t          next = UINT64_MAX, turn = UINT64_MAX;
+    const wake_vm_t  *vm;
+
+    for (vm = wakes.parked; vm != NULL; vm = vm->queued) {
+        next = vm->again < next ? vm->again : next;
+    }
+
+    if (wakes.waiting == NULL) {
+        return next;
+    }
+
+    if (wake_vm_has_thread(now, &turn)) {
+        for (i = 0; i < wakes.most_turns; i++) {
+            turn = wakes.turns[i] < turn ? wakes.turns[i] : turn;
+        }
+    }
+
+    return turn < next ? turn : next;
+}
+
+
+static void
+wake_vm_queue(wake_vm_t *vm)
+{
+    vm->queued = NULL;
+    *wakes.last = vm;
+    wakes.last = &vm->queued;
+}
+
+
+static void
+wake_vm_park(wake_vm_t *vm, uint64_t again)
+{
+    vm->parked = 1;
+    vm->again = again;
+    vm->queued = wakes.parked;
+    wakes.parked = vm;
+}
+
+
+/* Those whose VM has been set free, or that look by themselves. */
+static void
+wake_vm_unpark(uint64_t now)
+{
+    wake_vm_t  **link = &wakes.parked, *vm;
+
+    while ((vm = *link) != NULL) {
+        if (vm->again > now) {
+            link = &vm->queued;
+
+        } else if (table_is_taken(vm->id)) {
+            vm->again = now + WAKE_PARKED;
+            link = &vm->queued;
+
+        } else {
+            *link = vm->queued;
+            vm->parked = 0;
+            wake_vm_queue(vm);
+        }
+    }
+}
+
+
+static wake_vm_t *
+wake_vm_pop(void)
+{
+    wake_vm_t  *vm = wakes.waiting;
+
+    wakes.waiting = vm->queued;
+
+    if (wakes.waiting == NULL) {
+        wakes.last = &wakes.waiting;
+    }
+
+    vm->queued = NULL;
+
+    return vm;
+}
+
+
+static void
+wake_vm_start(wake_vm_t *vm)
+{
+    vm->awake = 0;
+    vm->done = 0;
+    vm->waits = 0;
+    vm->next_running = wakes.running;
+    wakes.running = vm;
+
+    if (work_detach(wake_vm_thread, vm) != 0) {
+        pthread_mutex_lock(&wakes.lock);
+        vm->done = 1;
+        vm->rc = HATCH_ERR_SYSTEM;
+        wake_vm_news(vm);
+        pthread_mutex_unlock(&wakes.lock);
+    }
 }
 
 
 void
 wake_vm_run(uint64_t now)
 {
-    wake_vm_t  *vm;
+    uint64_t  next;
 
-    while ((vm = wakes.waiting) != NULL && wakes.threads < WAKE_THREADS
-           && wake_vm_take_turn(vm, now) == 0)
-    {
-        wakes.waiting = vm->queued;
+    wake_vm_unpark(now);
 
-        if (wakes.waiting == NULL) {
-            wakes.last = &wakes.waiting;
+    while (wakes.waiting != NULL) {
+        if (table_is_taken(wakes.waiting->id)) {
+            wake_vm_park(wake_vm_pop(), now + WAKE_PARKED);
+
+        } else if (wake_vm_has_thread(now, &next)
+                   && wake_vm_take_turn(wakes.waiting, now) == 0)
+        {
+            wake_vm_start(wake_vm_pop());
+
+        } else {
+            break;
         }
-
-        vm->queued = NULL;
-
-        if (work_detach(wake_vm_thread, vm) == 0) {
-            wakes.threads++;
-            continue;
-        }
-
-        pthread_mutex_lock(&wakes.lock);
-        wakes.threads++;                /* collecting takes it back */
-        vm->done = 1;
-        vm->rc = HATCH_ERR_SYSTEM;
-        wake_vm_news(vm);
-        pthread_mutex_unlock(&wakes.lock);
     }
 }
 
@@ -277,7 +433,8 @@ hatch_wake_failure_t
 wake_vm_failure(const wake_vm_t *vm)
 {
     return vm->failure == HATCH_ERR_KEPT ? HATCH_WAKE_KEPT
-                                         : HATCH_WAKE_NOT_WOKEN;
+           : vm->failure == HATCH_ERR_FULL ? HATCH_WAKE_FULL
+           : HATCH_WAKE_NOT_WOKEN;
 }
 
 
@@ -295,6 +452,105 @@ wake_vm_get(const char *id)
     }
 
     return *link;
+}
+
+
+static unsigned
+wake_vm_is_stalled(const char *id)
+{
+    vm_t  vm;
+
+    return table_get(id, &vm) == 0 && vm.stalled;
+}
+
+
+/* Does anything have to be remembered of it? */
+static int
+wake_vm_is_needed(const wake_vm_t *vm, uint64_t now)
+{
+    return vm->pending || vm->relapse > now
+           || (vm->failures != 0 && now <= vm->not_before + WAKE_BACKOFF_MAX);
+}
+
+
+/* A failure is forgotten with its VM, or when it would be of no effect. */
+static void
+wake_vm_sweep(uint64_t now)
+{
+    int          i;
+    wake_vm_t  **link, *vm;
+
+    if (now < wakes.sweep) {
+        return;
+    }
+
+    wakes.sweep = now + WAKE_SWEEP;
+
+    for (i = 0; i < WAKE_BUCKETS; i++) {
+        link = &wakes.buckets[i];
+
+        while ((vm = *link) != NULL) {
+            if (wake_vm_is_needed(vm, now)
+                && (vm->pending || table_has(vm->id)))
+            {
+                link = &vm->next;
+                continue;
+            }
+
+            *link = vm->next;
+            free(vm);
+        }
+    }
+}
+
+
+static void
+wake_vm_fail(wake_vm_t *vm, uint64_t now)
+{
+    uint64_t  backoff = WAKE_BACKOFF_MAX;
+
+    if (now > vm->not_before + WAKE_BACKOFF_MAX) {
+        vm->failures = 0;               /* that was another trouble */
+    }
+
+    if (vm->failures < 5) {
+        backoff = WAKE_BACKOFF_MIN << vm->failures;
+    }
+
+    vm->failures++;
+    vm->not_before = now + backoff;
+}
+
+
+/* It was let run, and stands again: that was no success. */
+static void
+wake_vm_relapse(wake_vm_t *vm, uint64_t now)
+{
+    vm->stalled = wake_vm_is_stalled(vm->id) & 1;
+
+    if (vm->stalled && now < vm->relapse) {
+        log_event(LOG_WARN, "%s: its disk still cannot be written", vm->id);
+        table_count_failure(vm->id, HATCH_WAKE_NOT_WOKEN);
+        vm->failure = HATCH_ERR_FULL;
+        wake_vm_fail(vm, now);
+    }
+
+    if (vm->relapse <= now || vm->stalled) {
+        vm->relapse = 0;
+    }
+}
+
+
+void
+wake_vm_failed(const char *id, uint64_t now)
+{
+    wake_vm_t  *vm = wake_vm_get(id);
+
+    if (vm != NULL && wake_vm_retry(vm, now) == 0) {
+        vm->failure = wake_vm_is_stalled(id) ? HATCH_ERR_FULL : 0;
+        vm->relapse = 0;
+        wake_vm_fail(vm, now);
+    }
 }
 
 
@@ -319,6 +575,7 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
         return vm;
     }
 
+    wake_vm_relapse(vm, now);
     *retry = wake_vm_retry(vm, now);
 
     if (*retry != 0) {
@@ -329,13 +586,9 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
     vm->since = now;
     vm->pending = 1;
     vm->reported = 0;
-    vm->awake = 0;
-    vm->done = 0;
     vm->kind = HATCH_WAKE_KIND_NONE;
-    vm->queued = NULL;
-    *wakes.last = vm;
-    wakes.last = &vm->queued;
-
+    table_want(vm->id);
+    wake_vm_queue(vm);
     wake_vm_run(now);
 
     return vm;
@@ -343,43 +596,35 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
 
 
 static void
-wake_vm_free(const char *id)
+wake_vm_stopped(wake_vm_t *vm)
 {
-    wake_vm_t  **link = wake_vm_find(id), *vm = *link;
+    wake_vm_t  **link;
 
-    if (vm != NULL && !vm->pending && vm->failures == 0) {
-        *link = vm->next;
-        free(vm);
+    for (link = &wakes.running; *link != vm; link = &(*link)->next_running) {
+        /* void */
     }
+
+    *link = vm->next_running;
 }
 
 
+/* Its thread has ended, for good or for bad. */
 static void
-wake_vm_fail(wake_vm_t *vm, uint64_t now)
+wake_vm_ended(wake_vm_t *vm, int rc, uint64_t now)
 {
-    uint64_t  backoff = WAKE_BACKOFF_MAX;
+    vm->pending = 0;
+    table_unwant(vm->id);
 
-    if (now > vm->not_before + WAKE_BACKOFF_MAX) {
-        vm->failures = 0;               /* that was another trouble */
-    }
-
-    if (vm->failures < 5) {
-        backoff = WAKE_BACKOFF_MIN << vm->failures;
-    }
-
-    vm->failures++;
-    vm->not_before = now + backoff;
-}
-
-
-void
-wake_vm_failed(const char *id, uint64_t now)
-{
-    wake_vm_t  *vm = wake_vm_get(id);
-
-    if (vm != NULL && wake_vm_retry(vm, now) == 0) {
-        vm->failure = 0;
+    if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+        vm->failure = rc;
         wake_vm_fail(vm, now);
+
+    } else if (vm->stalled && rc == 0) {
+        vm->relapse = now + WAKE_RELAPSE;       /* it has to prove itself */
+
+    } else {
+        vm->failures = 0;
+        vm->not_before = 0;
     }
 }
 
@@ -392,21 +637,23 @@ wake_vm_report(wake_vm_t *vm, const wake_vm_t *said, uint64_t now)
 
     /* unless it was so late that another one has the turn */
     if (!vm->reported && now < vm->began + WAKE_TURN) {
-        wakes.turns[vm->turn] = now + WAKE_TURN_ANSWER;
+        wakes.turns[vm->turn] = said->waits ? now : now + WAKE_TURN_ANSWER;
     }
 
     if (said->done) {
-        vm->pending = 0;
-        wakes.threads--;
+        wake_vm_stopped(vm);
+    }
 
-        if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
-            vm->failures = 0;
-            vm->not_before = 0;
+    if (said->waits) {
+        /* what it waits for may have ended before it was parked */
+        wake_vm_park(vm, now + (said->rc != 1 ? WAKE_OUTAGE_STEP
+                                : table_is_taken(vm->id) ? WAKE_PARKED
+                                                         : WAKE_FREED));
+        return;
+    }
 
-        } else {
-            vm->failure = rc;
-            wake_vm_fail(vm, now);
-        }
+    if (said->done) {
+        wake_vm_ended(vm, rc, now);
     }
 
     if (!vm->reported) {
@@ -443,17 +690,17 @@ wake_vm_collect(uint64_t now)
         }
 
         wake_vm_report(vm, &said, now);
-        wake_vm_free(said.id);
     }
 
+    wake_vm_sweep(now);
     wake_vm_run(now);
 }
 
 
 /* --- others --- */
 
-void
-wake_request(const char *id)
+static void
+wake_vm_tell(const char *id, int freed)
 {
     wake_ask_t  *ask = calloc(1, sizeof(*ask));
 
@@ -462,6 +709,7 @@ wake_request(const char *id)
     }
 
     (void) strncpy(ask->id, id, sizeof(ask->id) - 1);
+    ask->freed = freed & 1;
 
     pthread_mutex_lock(&wakes.lock);
     ask->next = wakes.asked;
@@ -472,9 +720,24 @@ wake_request(const char *id)
 
 
 void
+wake_request(const char *id)
+{
+    wake_vm_tell(id, 0);
+}
+
+
+static void
+wake_vm_freed(const char *id)
+{
+    wake_vm_tell(id, 1);
+}
+
+
+void
 wake_vm_take_requests(uint64_t now)
 {
     uint64_t              retry;
+    wake_vm_t            *vm;
     wake_ask_t           *ask, *next;
     hatch_wake_failure_t  failure;
 
@@ -485,7 +748,15 @@ wake_vm_take_requests(uint64_t now)
 
     while ((ask = next) != NULL) {
         next = ask->next;
-        (void) wake_vm_begin(ask->id, now, &retry, &failure);
+        vm = *wake_vm_find(ask->id);
+
+        if (!ask->freed) {
+            (void) wake_vm_begin(ask->id, now, &retry, &failure);
+
+        } else if (vm != NULL && vm->parked) {
+            vm->again = now;
+        }
+
         free(ask);
     }
 }

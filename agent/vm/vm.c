@@ -378,6 +378,10 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         return rc;
     }
 
+    if (op.vm.stalled) {
+        return vm_end(&op, vm_unstall(&op, err), vm, err);
+    }
+
     if (!hatch_state_may(op.vm.state, HATCH_STATE_STARTING)) {
         rc = vm_conflict(&op, "start", err);
         vm_drop(&op);
@@ -514,13 +518,13 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         return rc;
     }
 
-    if (op.vm.state != HATCH_STATE_PAUSED) {
+    if (op.vm.state != HATCH_STATE_PAUSED && !op.vm.stalled) {
         rc = vm_conflict(&op, "resume", err);
         vm_drop(&op);
         return rc;
     }
 
-    rc = vm_unpause(&op, err);
+    rc = op.vm.stalled ? vm_unstall(&op, err) : vm_unpause(&op, err);
     rc = vm_end(&op, rc, vm, err);
 
     if (rc == 0) {
