@@ -608,6 +608,11 @@ vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
     new = op.vm;
     new.updated = hatch_clock_wall_ms();
 
+    /* a clock that was set back */
+    if (new.updated < op.vm.updated) {
+        new.updated = op.vm.updated;
+    }
+
     if (patch->name[0] != '\0') {
         memcpy(new.name, patch->name, sizeof(new.name));
     }
