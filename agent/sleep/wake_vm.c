@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 
 #include "wake.h"
-#include "wake_private.h"
+#include "wake_entry.h"
 #include "core/log.h"
 #include "core/work.h"
 #include "table/table_sleep.h"
@@ -32,10 +32,6 @@
 #define WAKE_TURN         1000
 #define WAKE_TURN_ANSWER  25
 
-/* After a failure, ms: doubled each time. */
-#define WAKE_BACKOFF_MIN  1000
-#define WAKE_BACKOFF_MAX  30000
-
 /*
  * libvirt restarts, and VMs are recovered, within seconds; so long a wake
  * tries again, ms.
@@ -51,48 +47,6 @@
  */
 #define WAKE_PARKED       1000
 
-/*
- * A VM that stood because its disk could not be written, and does so again
- * within that time, ms, was not woken.
- */
-#define WAKE_RELAPSE      10000
-
-/* Between two looks for entries that nobody needs any more, ms. */
-#define WAKE_SWEEP        1000
-
-#define WAKE_BUCKETS      1024
-
-
-struct wake_vm_s {
-    wake_vm_t          *next;           /* in the bucket */
-    wake_vm_t          *queued;         /* for a thread, or for collecting,
-                                           or parked */
-    wake_vm_t          *next_running;   /* has a thread */
-    char                id[HATCH_ID_SIZE];
-    uint64_t            since;          /* wake_now() when it was asked for */
-    uint64_t            not_before;     /* after a failure */
-    unsigned            failures;       /* in a row */
-    int                 failure;        /* the last one's code */
-    unsigned            turn;           /* in wakes.turns */
-    uint64_t            began;          /* its turn, wake_now() */
-    uint64_t            again;          /* when to look, of one that is
-                                           parked */
-    uint64_t            relapse;        /* WAKE_RELAPSE ends then, or 0 */
-    unsigned            stalled:1;      /* when it was asked for */
-    unsigned            parked:1;
-    unsigned            pending:1;      /* from begin until it is reported */
-    unsigned            reported:1;
-
-    /* under wakes.lock: written by the thread that wakes it */
-    unsigned            awake:1;
-    unsigned            done:1;
-    unsigned            waits:1;        /* done in vain, to be tried again */
-    unsigned            listed:1;       /* in wakes.news */
-    hatch_wake_kind_t   kind;
-    uint64_t            duration;
-    int                 rc;
-};
-
 
 typedef struct wake_ask_s {
     struct wake_ask_s  *next;
@@ -105,11 +59,9 @@ static struct {
     const config_t   *config;
     int               notify;
     wake_vm_done_t    done;
-    wake_vm_t        *buckets[WAKE_BUCKETS];
     wake_vm_t        *waiting, **last;  /* for one of WAKE_THREADS */
     wake_vm_t        *running;          /* has one */
     wake_vm_t        *parked;           /* needs none */
-    uint64_t          sweep;            /* when to look what can be freed */
     uint64_t          turns[WAKE_THREADS];  /* each until then; 0: free */
     unsigned          most_turns;
 
@@ -226,27 +178,6 @@ wake_vm_thread(void *data)
 
 
 /* --- in the wake thread --- */
-
-static wake_vm_t **
-wake_vm_find(const char *id)
-{
-    uint32_t     hash = 2166136261u;
-    wake_vm_t  **vm;
-    const char  *p;
-
-    for (p = id; *p != '\0'; p++) {
-        hash = (hash ^ (unsigned char) *p) * 16777619u;
-    }
-
-    for (vm = &wakes.buckets[hash % WAKE_BUCKETS];
-         *vm != NULL && strcmp((*vm)->id, id) != 0; vm = &(*vm)->next)
-    {
-        /* void */
-    }
-
-    return vm;
-}
-
 
 /* Takes a free turn: 0, or -1 if there is none. */
 static int
@@ -418,138 +349,6 @@ wake_vm_run(uint64_t now)
         } else {
             break;
         }
-    }
-}
-
-
-uint64_t
-wake_vm_retry(const wake_vm_t *vm, uint64_t now)
-{
-    return vm->not_before > now ? vm->not_before - now : 0;
-}
-
-
-hatch_wake_failure_t
-wake_vm_failure(const wake_vm_t *vm)
-{
-    return vm->failure == HATCH_ERR_KEPT ? HATCH_WAKE_KEPT
-           : vm->failure == HATCH_ERR_FULL ? HATCH_WAKE_FULL
-           : HATCH_WAKE_NOT_WOKEN;
-}
-
-
-static wake_vm_t *
-wake_vm_get(const char *id)
-{
-    wake_vm_t  **link = wake_vm_find(id);
-
-    if (*link == NULL) {
-        *link = calloc(1, sizeof(**link));
-
-        if (*link != NULL) {
-            (void) strncpy((*link)->id, id, sizeof((*link)->id) - 1);
-        }
-    }
-
-    return *link;
-}
-
-
-static unsigned
-wake_vm_is_stalled(const char *id)
-{
-    vm_t  vm;
-
-    return table_get(id, &vm) == 0 && vm.stalled;
-}
-
-
-/* Does anything have to be remembered of it? */
-static int
-wake_vm_is_needed(const wake_vm_t *vm, uint64_t now)
-{
-    return vm->pending || vm->relapse > now
-           || (vm->failures != 0 && now <= vm->not_before + WAKE_BACKOFF_MAX);
-}
-
-
-/* A failure is forgotten with its VM, or when it would be of no effect. */
-static void
-wake_vm_sweep(uint64_t now)
-{
-    int          i;
-    wake_vm_t  **link, *vm;
-
-    if (now < wakes.sweep) {
-        return;
-    }
-
-    wakes.sweep = now + WAKE_SWEEP;
-
-    for (i = 0; i < WAKE_BUCKETS; i++) {
-        link = &wakes.buckets[i];
-
-        while ((vm = *link) != NULL) {
-            if (wake_vm_is_needed(vm, now)
-                && (vm->pending || table_has(vm->id)))
-            {
-                link = &vm->next;
-                continue;
-            }
-
-            *link = vm->next;
-            free(vm);
-        }
-    }
-}
-
-
-static void
-wake_vm_fail(wake_vm_t *vm, uint64_t now)
-{
-    uint64_t  backoff = WAKE_BACKOFF_MAX;
-
-    if (now > vm->not_before + WAKE_BACKOFF_MAX) {
-        vm->failures = 0;               /* that was another trouble */
-    }
-
-    if (vm->failures < 5) {
-        backoff = WAKE_BACKOFF_MIN << vm->failures;
-    }
-
-    vm->failures++;
-    vm->not_before = now + backoff;
-}
-
-
-/* It was let run, and stands again: that was no success. */
-static void
-wake_vm_relapse(wake_vm_t *vm, uint64_t now)
-{
-    vm->stalled = wake_vm_is_stalled(vm->id) & 1;
-
-    if (vm->stalled && now < vm->relapse) {
-        log_event(LOG_WARN, "%s: its disk still cannot be written", vm->id);
-        table_count_failure(vm->id, HATCH_WAKE_NOT_WOKEN);
-        vm->failure = HATCH_ERR_FULL;
-        wake_vm_fail(vm, now);
-    }
-
-    if (vm->relapse <= now || vm->stalled) {
-        vm->relapse = 0;
-    }
-}
-
-
-void
-wake_vm_failed(const char *id, uint64_t now)
-{
-    wake_vm_t  *vm = wake_vm_get(id);
-
-    if (vm != NULL && wake_vm_retry(vm, now) == 0) {
-        vm->failure = wake_vm_is_stalled(id) ? HATCH_ERR_FULL : 0;
-        vm->relapse = 0;
-        wake_vm_fail(vm, now);
     }
 }
 
@@ -748,7 +547,7 @@ wake_vm_take_requests(uint64_t now)
 
     while ((ask = next) != NULL) {
         next = ask->next;
-        vm = *wake_vm_find(ask->id);
+        vm = wake_vm_find(ask->id);
 
         if (!ask->freed) {
             (void) wake_vm_begin(ask->id, now, &retry, &failure);

@@ -308,6 +308,8 @@ vm_unstall(vm_op_t *op, hatch_err_t *err)
     int                    rc, i, state, reason;
     const struct timespec  step = { 0, SLEEP_STALLED_STEP * 1000000 };
 
+    /* no request goes to it before it has shown that it goes on */
+    table_doing(op->vm.id, HATCH_STATE_ERROR);
     rc = vm_unpause(op, err);
 
     /* QEMU repeats what could not be written at once */
