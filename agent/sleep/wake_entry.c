@@ -79,7 +79,7 @@ wake_vm_get(const char *id)
 }
 
 
-static unsigned
+static int
 entry_is_stalled(const char *id)
 {
     vm_t  vm;
@@ -148,7 +148,7 @@ wake_vm_fail(wake_vm_t *vm, uint64_t now)
 void
 wake_vm_relapse(wake_vm_t *vm, uint64_t now)
 {
-    vm->stalled = entry_is_stalled(vm->id) & 1;
+    vm->stalled = entry_is_stalled(vm->id);
 
     if (vm->stalled && now < vm->relapse) {
         log_event(LOG_WARN, "%s: its disk still cannot be written", vm->id);

@@ -32,16 +32,19 @@ struct wake_vm_s {
     uint64_t            again;          /* when to look, of one that is
                                            parked */
     uint64_t            relapse;        /* WAKE_RELAPSE ends then, or 0 */
-    unsigned            stalled:1;      /* when it was asked for */
-    unsigned            parked:1;
-    unsigned            pending:1;      /* from begin until it is reported */
-    unsigned            reported:1;
+    int                 stalled;        /* when it was asked for */
+    int                 parked;
+    int                 pending;        /* from begin until it is reported */
+    int                 reported;
 
-    /* under wakes.lock: written by the thread that wakes it */
-    unsigned            awake:1;
-    unsigned            done:1;
-    unsigned            waits:1;        /* done in vain, to be tried again */
-    unsigned            listed:1;       /* in wakes.news */
+    /*
+     * Under wakes.lock: written by the thread that wakes it.  No bits: who
+     * wrote one of those above would write these, too.
+     */
+    int                 awake;
+    int                 done;
+    int                 waits;          /* done in vain, to be tried again */
+    int                 listed;         /* in wakes.news */
     hatch_wake_kind_t   kind;
     uint64_t            duration;
     int                 rc;

@@ -168,7 +168,7 @@ wake_vm_thread(void *data)
     }
 
     vm->done = 1;
-    vm->waits = waits & 1;
+    vm->waits = waits;
     vm->rc = rc;
     wake_vm_news(vm);
     pthread_mutex_unlock(&wakes.lock);

@@ -37,7 +37,10 @@ static struct {
     unsigned                lost:1;     /* the connection is gone */
     unsigned                stop:1;
     unsigned                reloaded:1; /* resync_interval is another */
-    unsigned                failing:1;  /* the last attempt was logged */
+
+    /* the sync thread's own, no bit of the lock's: the last attempt failed,
+     * and was logged */
+    int                     failing;
 } sync_ = { .last = &sync_.first, .lock = PTHREAD_MUTEX_INITIALIZER };
 
 

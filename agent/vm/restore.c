@@ -236,7 +236,7 @@ restore_keep(vm_op_t *op, hatch_err_t *err)
 
 static const step_t  restore_steps[] = {
     { .name = "staged", .doing = "copying the disk", .deadline = STEP_SAVE,
-      .run = restore_stage },
+      .run = restore_stage, .undo = restore_unswap },
     { .name = "swapped", .run = restore_swap, .undo = restore_unswap },
     { .name = "defined", .run = restore_define, .undo = restore_undefine },
     { .name = "restored", .doing = "looking at the VM", .deadline = STEP_CALL,
@@ -327,7 +327,8 @@ snapshot_restore(const config_t *config, const char *vm, const char *id,
 
     } else {
         record = restore_choose(&op, id, err);
-        rc = record != NULL ? 0 : (int) err->code;
+        rc = record != NULL ? vm_check_disks(&op, "restore", err)
+                            : (int) err->code;
     }
 
     if (rc != 0) {

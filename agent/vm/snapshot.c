@@ -197,6 +197,11 @@ snapshot_delete_files(const config_t *config, const char *id)
 
     static const char *const  files[] = { SNAPSHOT_MEMORY, SNAPSHOT_DISK };
 
+    /* notes are read from the disk: this one's must not name other folders */
+    if (!hatch_id_valid(HATCH_ID_SNAPSHOT, id, strlen(id))) {
+        return;
+    }
+
     for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         snapshot_path(config, id, files[i], path);
         (void) unlink(path);

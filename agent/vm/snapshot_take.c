@@ -363,13 +363,17 @@ snapshot_note(vm_op_t *op, const char *id)
 static int
 snapshot_may(vm_op_t *op, hatch_err_t *err)
 {
+    int  rc;
+
     if (op->vm.state != HATCH_STATE_RUNNING
         && op->vm.state != HATCH_STATE_PAUSED)
     {
         return vm_conflict(op, "snapshot", err);
     }
 
-    return snapshot_check_limit(op, err);
+    rc = snapshot_check_limit(op, err);
+
+    return rc == 0 ? vm_check_disks(op, "snapshot", err) : rc;
 }
 
 

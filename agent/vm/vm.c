@@ -5,7 +5,9 @@
 #include "saved.h"
 #include "vm_private.h"
 #include "core/work.h"
+#include "store/disk.h"
 #include "store/pending.h"
+#include "store/statedir.h"
 #include "virt/clock.h"
 #include "virt/host.h"
 #include "virt/neighbor.h"
@@ -280,6 +282,46 @@ vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
 {
     return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: it is %s",
                          what, hatch_state_name(op->vm.state));
+}
+
+
+int
+vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err)
+{
+    int                  rc;
+    char                 ours[STATEDIR_PATH] = "";
+    xml_other_disk_t     other;
+    cleanup_free char   *text = NULL;
+
+    vm_step(op, "reading the domain");
+
+    /* of the running domain, if it runs */
+    text = virDomainGetXMLDesc(op->domain, 0);
+    if (text == NULL) {
+        return virt_error(err, "cannot read the domain");
+    }
+
+    if (op->vm.disk_mib != 0) {
+        disk_path(op->config, op->vm.id, ours);
+    }
+
+    rc = xml_other_disk(text, ours, &other);
+
+    if (rc <= 0) {
+        return rc == 0 ? 0 : hatch_err_set(err, HATCH_ERR_LIBVIRT, "cannot "
+                                           "read the domain");
+    }
+
+    if (other.is_layer) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: "
+                             "another program's snapshot has put \"%.80s\" "
+                             "over its disk %s; merge it first (virsh "
+                             "blockcommit --shallow)", what, other.path, other.target);
+    }
+
+    return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: its disk "
+                         "%s, \"%.80s\", was not made by Hatch; detach it "
+                         "first", what, other.target, other.path);
 }
 
 

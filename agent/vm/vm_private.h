@@ -118,6 +118,14 @@ int vm_resume_now(vm_op_t *op, hatch_err_t *err);
 /* 1 if there is a process, 0 if there is none, or an error. */
 int vm_is_active(vm_op_t *op, hatch_err_t *err);
 
+/*
+ * Is the disk that the guest writes to the one that the agent made, and the
+ * only one?  A backup tool's snapshot puts a layer over it; then a copy of it
+ * would not be what the guest has.  HATCH_ERR_CONFLICT names the disk; what is
+ * "snapshot" or "restore".
+ */
+int vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err);
+
 /* Ends and undefines the domain, if there is one. */
 int vm_undefine(vm_op_t *op, hatch_err_t *err);
 
