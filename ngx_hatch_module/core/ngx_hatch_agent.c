@@ -438,6 +438,7 @@ ngx_hatch_agent_message(ngx_hatch_agent_t *agent)
         result = m->failure == HATCH_WAKE_GONE ? NGX_HATCH_WAKE_GONE
                  : m->failure == HATCH_WAKE_REFUSED ? NGX_HATCH_WAKE_REFUSED
                  : m->failure == HATCH_WAKE_KEPT ? NGX_HATCH_WAKE_KEPT
+                 : m->failure == HATCH_WAKE_FULL ? NGX_HATCH_WAKE_FULL
                  : NGX_HATCH_WAKE_FAILED;
     }
 

@@ -46,6 +46,7 @@ typedef enum {
     NGX_HATCH_WAKE_READY = 0,       /* the guest accepts connections */
     NGX_HATCH_WAKE_FAILED,          /* it could not be woken; retry */
     NGX_HATCH_WAKE_KEPT,            /* the same, for its saved memory */
+    NGX_HATCH_WAKE_FULL,            /* the same, for its disk */
     NGX_HATCH_WAKE_GONE,            /* the agent does not know the VM */
     NGX_HATCH_WAKE_REFUSED,         /* the guest is up, nothing listens */
     NGX_HATCH_WAKE_TIMEOUT,         /* the waiter's time is over */

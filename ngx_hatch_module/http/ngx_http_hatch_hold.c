@@ -377,6 +377,12 @@ ngx_http_hatch_hold_result(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                                            "tried again, and a stop of the VM "
                                            "gives it up", retry);
 
+    case NGX_HATCH_WAKE_FULL:
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "wake_failed",
+                                           "the VM's disk cannot be written; "
+                                           "the host's disk is full", retry);
+
     default: /* NGX_HATCH_WAKE_FAILED */
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                            "wake_failed",
