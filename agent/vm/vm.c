@@ -316,7 +316,8 @@ vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err)
         return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: "
                              "another program's snapshot has put \"%.80s\" "
                              "over its disk %s; merge it first (virsh "
-                             "blockcommit --shallow)", what, other.path, other.target);
+                             "blockcommit --shallow)", what, other.path,
+                             other.target);
     }
 
     return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: its disk "
