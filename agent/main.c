@@ -15,8 +15,10 @@
 #include "virt/net.h"
 #include "virt/spoof.h"
 #include "store/image.h"
+#include "core/descriptors.h"
 #include "core/listen.h"
 #include "core/log.h"
+#include "core/work.h"
 #include "store/pending.h"
 #include "vm/files.h"
 #include "vm/operation.h"
@@ -347,12 +349,44 @@ main_give_up(int signo)
 }
 
 
+static void
+main_told(const char *key, int live, const char *before, const char *now)
+{
+    if (live) {
+        log_event(LOG_INFO, "SIGHUP: \"%s\" is %s now, it was %s", key, now,
+                  before);
+    } else {
+        log_event(LOG_WARN, "SIGHUP: \"%s\" stays %s until the agent is "
+                  "restarted, then it is %s", key, before, now);
+    }
+}
+
+
+/* The file may have changed; environment and arguments have not. */
+static void
+main_reload(config_t *config, int argc, char **argv)
+{
+    hatch_err_t  err;
+
+    if (config_reload(config, argc, argv, main_told, &err) != 0) {
+        log_event(LOG_ERROR, "SIGHUP: nothing is changed: %s", err.text);
+        return;
+    }
+
+    log_set_level((log_level_t) log_parse_level(config->log_level));
+    work_reload();
+    sync_reload();
+    stats_reload();
+    log_event(LOG_INFO, "SIGHUP: the configuration was read again");
+}
+
+
 /*
  * A heartbeat every half a second until a signal ends it: "hatch_readyz
  * max_age=1s" must not see a gap.
  */
 static void
-main_loop(const sigset_t *set)
+main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 {
     int              signo;
     hatch_err_t      err, told = { 0, "" };
@@ -370,10 +404,13 @@ main_loop(const sigset_t *set)
         told = err;
         signo = sigtimedwait(set, NULL, &step);
 
-        if (signo == SIGHUP || signo == SIGUSR1 || signo == SIGUSR2) {
-            log_event(LOG_WARN, "SIG%s is ignored: the agent reads its "
-                      "configuration only when it starts, and logs to "
-                      "standard error", sigabbrev_np(signo));
+        if (signo == SIGHUP) {
+            main_reload(config, argc, argv);
+
+        } else if (signo == SIGUSR1 || signo == SIGUSR2) {
+            log_event(LOG_WARN, "SIG%s is ignored: the agent logs to standard "
+                      "error, and a new one takes the place of one that has "
+                      "ended", sigabbrev_np(signo));
         }
     } while (signo != SIGINT && signo != SIGTERM);
 }
@@ -383,12 +420,15 @@ int
 main(int argc, char **argv)
 {
     int          rc;
-    config_t     config;
     sigset_t     set;
     hatch_err_t  err;
 
+    /* threads that nobody joins read it to the very end */
+    static config_t  config;
+
     /* what QEMU's user must reach depends on nobody's shell */
     (void) umask(022);
+    descriptors_raise();
 
     if (fault_list_wanted()) {
         operation_print_points();
@@ -426,7 +466,7 @@ main(int argc, char **argv)
     }
 
     log_event(LOG_INFO, "started, API on %s", config.socket);
-    main_loop(&set);
+    main_loop(&config, argc, argv, &set);
     log_event(LOG_INFO, "stopping; the VMs keep running");
 
     (void) signal(SIGALRM, main_give_up);

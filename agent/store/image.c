@@ -27,6 +27,8 @@ image_open(const config_t *config, hatch_err_t *err)
 static int
 image_is_configured(const config_t *config)
 {
+    config = config_image(config);
+
     return config->default_kernel_path[0] != '\0'
            || config->default_rootfs_path[0] != '\0';
 }
@@ -67,6 +69,8 @@ image_configured(const config_t *config)
 json_object *
 image_get(const config_t *config, const char *id)
 {
+    config = config_image(config);
+
     if (strcmp(id, IMAGE_DEFAULT) == 0 && image_is_configured(config)) {
         return image_configured(config);
     }
@@ -81,6 +85,8 @@ image_list(const config_t *config)
     size_t        i, n;
     json_object  *list = json_object_new_array(), *record;
     cleanup_json json_object  *all = records_list(&images);
+
+    config = config_image(config);
 
     for (i = 0, n = json_object_array_length(all); i < n; i++) {
         record = json_object_array_get_idx(all, i);
@@ -201,6 +207,8 @@ image_find(const config_t *config, const char *id, image_t *image,
     int                        rc, configured;
     hatch_err_t                why;
     cleanup_json json_object  *record = NULL;
+
+    config = config_image(config);
 
     if (id == NULL) {
         id = IMAGE_DEFAULT;

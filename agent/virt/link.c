@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "link.h"
+#include "netlink.h"
 
 #include <errno.h>
 #include <linux/if_bridge.h>
@@ -107,7 +108,7 @@ link_hear(int fd, const char *bridge, link_joined_t joined, void *ctx)
             return lost;
         }
 
-        for (header = (struct nlmsghdr *) buffer; NLMSG_OK(header, n);
+        for (header = (struct nlmsghdr *) buffer; netlink_ok(header, n);
              header = NLMSG_NEXT(header, n))
         {
             if (link_read(header, &news) == 0 && news.master == master) {
@@ -133,7 +134,7 @@ link_each_read(int fd, int master, link_port_t each, void *ctx)
         return 0;
     }
 
-    for (header = (struct nlmsghdr *) buffer; NLMSG_OK(header, n);
+    for (header = (struct nlmsghdr *) buffer; netlink_ok(header, n);
          header = NLMSG_NEXT(header, n))
     {
         if (header->nlmsg_type == NLMSG_DONE

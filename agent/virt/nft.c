@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "nft.h"
+#include "netlink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -192,7 +193,7 @@ nft_answers(int fd)
     struct nlmsgerr  *error;
 
     while ((n = (int) recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
-        for (header = (struct nlmsghdr *) buffer; NLMSG_OK(header, n);
+        for (header = (struct nlmsghdr *) buffer; netlink_ok(header, n);
              header = NLMSG_NEXT(header, n))
         {
             error = NLMSG_DATA(header);
@@ -295,7 +296,7 @@ nft_heard_deletion(int fd, int own, const char *table)
             return heard;
         }
 
-        for (header = (struct nlmsghdr *) buffer; NLMSG_OK(header, n);
+        for (header = (struct nlmsghdr *) buffer; netlink_ok(header, n);
              header = NLMSG_NEXT(header, n))
         {
             heard |= nft_is_deletion(header, self.nl_pid, table);
