@@ -50,7 +50,7 @@ stats_json(const vm_t *vm, const table_sample_t *sample, double utilization)
     add_number(o, "vcpu_count", vm->vcpu_count);
     add_number(o, "mem_mib", vm->mem_mib);
     add_number(o, "uptime_seconds",
-               booted != 0 ? (hatch_clock_wall_ms() - booted) / 1000 : 0);
+               booted != 0 ? (hatch_clock_ms() - booted) / 1000 : 0);
     (void) json_object_object_add(o, "sampled_at", stats_time(s->sampled));
 
     part = add_object(o, "net");

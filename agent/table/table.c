@@ -157,7 +157,7 @@ static void
 table_note_boot(entry_t *e, hatch_state_t state)
 {
     uint32_t         slot;
-    uint64_t         now = hatch_clock_wall_ms(), age = 0;
+    uint64_t         now = hatch_clock_ms(), age = 0;
     hatch_zone_vm_t  vm;
 
     if (!table_is_active(state)) {
@@ -203,6 +203,11 @@ table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
         (*e)->observed = state;
         (*e)->epoch = ++table.epoch;
         table_publish_entry(*e);
+
+        if (vm->domain_id == -1) {
+            table_note_end(*e);
+        }
+
         pthread_cond_broadcast(&table.changed);
         applied = 1;
     }

@@ -175,7 +175,7 @@ int table_list_all(vm_t **vms, size_t *n);
 
 int table_has(const char *id);
 
-/* Since when (wall clock, ms) a VM is up; 0 if it is not. */
+/* Since when (hatch_clock_ms()) a VM is up; 0 if it is not. */
 uint64_t table_booted(const char *id);
 
 /* How many VMs, also those being created, are made from this image? */

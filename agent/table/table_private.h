@@ -29,7 +29,7 @@ typedef struct entry_s {
     hatch_state_t    observed;      /* NONE: not in libvirt yet */
     hatch_state_t    doing;         /* NONE: no operation to show */
     uint64_t         epoch;
-    uint64_t         booted;        /* wall ms: active since, 0: it is not */
+    uint64_t         booted;        /* active since, 0: it is not */
     unsigned         waiting;       /* for the operation to end */
 
     /* table_sleep.c; times are the zone's */
@@ -97,6 +97,9 @@ void table_publish_entry(entry_t *e);
 
 /* Writes its last sample there, too.  Locked. */
 void table_publish_stats(entry_t *e);
+
+/* It has no process (any more): its figures are 0 at once.  Locked. */
+void table_note_end(entry_t *e);
 
 /*
  * What was last observed of a domain is about to replace e->vm: notices a

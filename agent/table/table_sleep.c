@@ -61,7 +61,7 @@ table_adopt(entry_t *e)
 
     /* it may have rebooted meanwhile, but most likely it is up */
     table_anew(e, 0);
-    age = hatch_clock_wall_ms() - e->booted;
+    age = hatch_clock_ms() - e->booted;
     e->answered = e->booted != 0 && age >= TABLE_BOOT_TIME;
 }
 
