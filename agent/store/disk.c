@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "disk.h"
+#include "image_base.h"
 #include "statedir.h"
 #include "core/tool.h"
 
@@ -58,8 +59,13 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", path);
     }
 
+    if (rc == 0 && image->rootfs_path[0] != '\0') {
+        rc = image_base_note_vm(config, vm->id, image->id, image->rootfs_path,
+                                err);
+    }
+
     if (rc != 0) {
-        (void) unlink(path);
+        disk_delete(config, vm->id);
     }
 
     return rc;
@@ -80,6 +86,8 @@ disk_delete(const config_t *config, const char *id)
         statedir_path(config, DISK_FOLDER, id, suffix[i], path);
         (void) unlink(path);
     }
+
+    image_base_forget_vm(config, id);
 }
 
 

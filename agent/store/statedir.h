@@ -3,6 +3,7 @@
  * or not at all.  Who owns what is in it:
  *
  *   images/ID.json          image.c         templates/ID.json   template.c
+ *   images/ID.base          image_base.c    disks/VM.base       image_base.c
  *   snapshots/ID.json, ID/  snapshot.c      disks/VM.qcow2      disk.c
  *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
  *   saved/VM.json           saved.c         test/VM             files.c

@@ -5,6 +5,7 @@
 #include "saved.h"
 #include "vm_private.h"
 #include "core/work.h"
+#include "store/image_base.h"
 #include "store/pending.h"
 #include "virt/clock.h"
 #include "virt/host.h"
@@ -296,6 +297,10 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
 
     if (guests) {
         rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
+    }
+
+    if (rc == 0) {
+        rc = image_check_base(op->config, op->vm.id, err);
     }
 
     /* somebody may have stopped the network, or made it anew */
