@@ -9,7 +9,7 @@ use warnings;
 use Test::Hatch world => 'libvirt';
 use Test::More;
 
-my $agent = "$Test::Hatch::build/hatch-agent";
+our $agent = "$Test::Hatch::build/hatch-agent";
 my @dirs = ('--zone', "$dir/run/zone", '--socket', "$dir/run/agent.sock",
             '--wake-socket', "$dir/run/wake.sock", '--state-dir',
             "$dir/state", '--image-dir', "$dir/images");
@@ -123,6 +123,18 @@ start_agent(connect => 'qemu:///system',
 like(create_vm()->{guest_ip}, qr/^10\.77\.0\.\d+$/, 'the network is made anew');
 like(virsh('net-dumpxml hatch'), qr/bridge name='hatch7'/, 'with its bridge');
 stop_agent();
+
+# --- an agent that may not make the rules ---
+
+my @less = ('setpriv', '--bounding-set', '-net_admin', '--');
+{
+    local $agent = join "' '", @less, $agent;
+    ($rc, $text) = said({ HATCH_BRIDGE_CIDR => '10.77.0.1/24',
+                          HATCH_BRIDGE_NAME => 'hatch7' }, '--check');
+}
+is($rc, 0, '--check without CAP_NET_ADMIN') or diag($text);
+like($text, qr/warning: guests will not be kept to their own addresses: the agent lacks CAP_NET_ADMIN/,
+     'warns');
 
 # --- somebody's own network, with IPv6 first ---
 
