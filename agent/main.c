@@ -374,6 +374,23 @@ main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 }
 
 
+static void
+main_stop(void)
+{
+    (void) signal(SIGALRM, main_give_up);
+    (void) alarm(MAIN_STOP_TIMEOUT);
+
+    http_stop();
+    stats_stop();
+    idle_stop();
+    wake_stop();
+    sync_stop();
+    tidy_stop();
+    routes_close();
+    table_close();
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -427,17 +444,7 @@ main(int argc, char **argv)
     main_loop(&config, argc, argv, &set);
     log_event(LOG_INFO, "stopping; the VMs keep running");
 
-    (void) signal(SIGALRM, main_give_up);
-    (void) alarm(MAIN_STOP_TIMEOUT);
-
-    http_stop();
-    stats_stop();
-    idle_stop();
-    wake_stop();
-    sync_stop();
-    tidy_stop();
-    routes_close();
-    table_close();
+    main_stop();
 
     return 0;
 }
