@@ -199,7 +199,8 @@ ngx_http_hatch_hold_begin(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     } else {
         hold->asked = runs ? vm->incarnation : 0;
         rc = ngx_hatch_waiter_ask(agent, &hold->waiter, ctx->route.vm,
-                                  ctx->route.target_port, left, runs);
+                                  ctx->route.target_port, left, runs,
+                                  hold->again++);
     }
 
     switch (rc) {
