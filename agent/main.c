@@ -17,6 +17,7 @@
 #include "core/listen.h"
 #include "core/log.h"
 #include "core/work.h"
+#include "core/tool.h"
 #include "store/pending.h"
 #include "vm/files.h"
 #include "vm/operation.h"
@@ -120,6 +121,31 @@ main_check_files(const config_t *config, int running, hatch_err_t *err)
 }
 
 
+/* What VMs cannot be made without. */
+static void
+main_check_tools(void)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *name;
+        const char  *package;
+        const char  *use;
+    } tools[] = {
+        { "qemu-img", "qemu-utils", "disk" },
+        { "xorriso", "xorriso", "cloud-init drive" }
+    };
+
+    for (i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+        if (!tool_is_there(tools[i].name)) {
+            fprintf(stderr, "hatch-agent: warning: there is no %s in PATH, so "
+                    "no VM with a %s can be created; install it (Debian: %s)"
+                    "\n", tools[i].name, tools[i].use, tools[i].package);
+        }
+    }
+}
+
+
 /* An agent may be running, with this configuration. */
 static int
 main_check(const config_t *config, hatch_err_t *err)
@@ -144,6 +170,8 @@ main_check(const config_t *config, hatch_err_t *err)
     if (rc != 0) {
         return rc;
     }
+
+    main_check_tools();
 
     if (host_check(config, warning)) {
         fprintf(stderr, "hatch-agent: warning: %s\n", warning);

@@ -204,6 +204,11 @@ table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
         (*e)->observed = state;
         (*e)->epoch = ++table.epoch;
         table_publish_entry(*e);
+
+        if (vm->domain_id == -1) {
+            table_note_end(*e);
+        }
+
         pthread_cond_broadcast(&table.changed);
         applied = 1;
     }

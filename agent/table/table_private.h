@@ -102,6 +102,9 @@ void table_publish_entry(entry_t *e);
 /* Writes its last sample there, too.  Locked. */
 void table_publish_stats(entry_t *e);
 
+/* It has no process (any more): its figures are 0 at once.  Locked. */
+void table_note_end(entry_t *e);
+
 /*
  * What was last observed of a domain is about to replace e->vm: notices a
  * guest that began anew.  Locked.

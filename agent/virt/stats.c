@@ -51,6 +51,7 @@ static struct {
     unsigned          late:1;       /* and it was said so */
     unsigned          stop:1;
     unsigned          reloaded:1;   /* stats_interval is another */
+    unsigned          running:1;    /* the thread */
 } stats = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 

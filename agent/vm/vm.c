@@ -6,6 +6,7 @@
 #include "vm_private.h"
 #include "core/work.h"
 #include "store/disk.h"
+#include "store/image_base.h"
 #include "store/pending.h"
 #include "store/statedir.h"
 #include "virt/clock.h"
@@ -339,6 +340,10 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
 
     if (guests) {
         rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
+    }
+
+    if (rc == 0) {
+        rc = image_check_base(op->config, op->vm.id, err);
     }
 
     /* somebody may have stopped the network, or made it anew */
