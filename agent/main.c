@@ -444,6 +444,26 @@ main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 }
 
 
+/* In the other order than main_start() has. */
+static void
+main_stop(void)
+{
+    log_event(LOG_INFO, "stopping; the VMs keep running");
+
+    (void) signal(SIGALRM, main_give_up);
+    (void) alarm(MAIN_STOP_TIMEOUT);
+
+    http_stop();
+    stats_stop();
+    idle_stop();
+    wake_stop();
+    sync_stop();
+    tidy_stop();
+    routes_close();
+    table_close();
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -495,19 +515,7 @@ main(int argc, char **argv)
 
     log_event(LOG_INFO, "started, API on %s", config.socket);
     main_loop(&config, argc, argv, &set);
-    log_event(LOG_INFO, "stopping; the VMs keep running");
-
-    (void) signal(SIGALRM, main_give_up);
-    (void) alarm(MAIN_STOP_TIMEOUT);
-
-    http_stop();
-    stats_stop();
-    idle_stop();
-    wake_stop();
-    sync_stop();
-    tidy_stop();
-    routes_close();
-    table_close();
+    main_stop();
 
     return main_status;
 }
