@@ -2,7 +2,7 @@
  * hatch-agent: argument, start order, exit codes.  No logic.
  *
  * Exit status: 0 after SIGTERM or SIGINT, or if --check found nothing wrong;
- * 1 if it cannot start.
+ * 1 if it cannot start, or its state directory turns out to be another's.
  */
 
 #define _GNU_SOURCE
@@ -19,6 +19,7 @@
 #include "vm/routes.h"
 #include "vm/snapshot.h"
 #include "store/statedir.h"
+#include "store/statedir_owner.h"
 #include "virt/stats.h"
 #include "virt/sync.h"
 #include "table/table.h"
@@ -116,6 +117,29 @@ main_check_files(const config_t *config, int running, hatch_err_t *err)
 }
 
 
+/* A directory that no agent has marked yet, as the first connection would. */
+static int
+main_check_owner(const config_t *config, hatch_err_t *err)
+{
+    int            rc;
+    virConnectPtr  conn;
+
+    if (statedir_owner_judged()) {
+        return 0;
+    }
+
+    rc = snapshot_open(config, err);
+    conn = rc == 0 ? virt_get(err) : NULL;
+
+    if (conn != NULL) {
+        rc = files_judge(config, conn, err);
+        (void) virConnectClose(conn);
+    }
+
+    return rc;
+}
+
+
 /* An agent may be running, with this configuration. */
 static int
 main_check(const config_t *config, hatch_err_t *err)
@@ -124,6 +148,10 @@ main_check(const config_t *config, hatch_err_t *err)
     char  warning[HOST_TEXT];
 
     rc = statedir_check(config, err);
+
+    if (rc == 0) {
+        rc = statedir_owner_check(config, err);
+    }
 
     if (rc == 0) {
         rc = main_check_files(config, 1, err);
@@ -135,6 +163,10 @@ main_check(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = virt_open(config->connect, err);
+    }
+
+    if (rc == 0) {
+        rc = main_check_owner(config, err);
     }
 
     if (rc != 0) {
@@ -161,6 +193,12 @@ main_open_state(const config_t *config, hatch_err_t *err)
 
     rc = statedir_open(config, err);
 
+    if (rc == 0 && !statedir_owner_judged()) {
+        log_event(LOG_INFO, "\"%s\" does not say whose it is; until libvirt "
+                  "has been asked nothing in it is recovered or deleted",
+                  config->state_dir);
+    }
+
     if (rc == 0) {
         rc = image_open(config, err);
     }
@@ -185,11 +223,39 @@ main_open_state(const config_t *config, hatch_err_t *err)
 }
 
 
+/* The state directory is not ours: the agent ends, with status 1. */
+static int  main_refused;
+
+
 /* On each connection to libvirt. */
 static int
 main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
-    return files_open(config, virt_driver(conn)->forgets, err);
+    int  rc = files_open(config, conn, err);
+
+    if (rc == HATCH_ERR_FOREIGN && !main_refused) {
+        main_refused = 1;
+        log_event(LOG_ERROR, "%s", err->text);
+        (void) kill(getpid(), SIGTERM);
+    }
+
+    return rc;
+}
+
+
+static int
+main_adopt(const config_t *config, hatch_err_t *err)
+{
+    int   rc = statedir_owner_adopt(config, err);
+    char  libvirt[128];
+
+    if (rc == 0) {
+        statedir_owner_libvirt(config, libvirt, sizeof(libvirt));
+        printf("hatch-agent: \"%s\" belongs to %s and this host now\n",
+               config->state_dir, libvirt);
+    }
+
+    return rc;
 }
 
 
@@ -201,8 +267,17 @@ main_start(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
-    /* what is another's is seen before anything is made */
-    rc = statedir_lock(config, err);
+    /* what is another's is seen before anything is made, even a lock; and
+     * again, since the one that had it may just have marked it */
+    rc = statedir_owner_check(config, err);
+
+    if (rc == 0) {
+        rc = statedir_lock(config, err);
+    }
+
+    if (rc == 0) {
+        rc = statedir_owner_check(config, err);
+    }
 
     if (rc == 0) {
         rc = main_check_files(config, 0, err);
@@ -335,8 +410,9 @@ main(int argc, char **argv)
         (void) mallopt(M_ARENA_MAX, 2);
         xmlInitParser();
 
-        rc = config.check ? main_check(&config, &err)
-                          : main_start(&config, &err);
+        rc = config.adopt ? main_adopt(&config, &err)
+             : config.check ? main_check(&config, &err)
+             : main_start(&config, &err);
     }
 
     if (rc != 0) {
@@ -344,7 +420,7 @@ main(int argc, char **argv)
         return 1;
     }
 
-    if (config.check) {
+    if (config.check || config.adopt) {
         return 0;
     }
 
@@ -364,5 +440,5 @@ main(int argc, char **argv)
     routes_close();
     table_close();
 
-    return 0;
+    return main_refused;
 }

@@ -71,6 +71,7 @@ typedef struct {
 
     gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
+    int      adopt;                             /* --adopt */
 } config_t;
 
 

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "virt.h"
+#include "core/place.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -300,7 +301,9 @@ virt_release(virt_lease_t *lease)
 const char *
 virt_place(const char *uri)
 {
-    const char  *p = strstr(uri, "://");
+    static _Thread_local place_t  place;
 
-    return p != NULL ? p + 3 : uri;
+    place_read(uri, &place);
+
+    return place.place;
 }

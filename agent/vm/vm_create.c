@@ -530,7 +530,7 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
     }
 
     if (rc != 0 && virDomainIsPersistent(op.domain) == 1) {
-        (void) pending_end(config, id);     /* it is as it was, or stopped */
+        (void) pending_undone(config, id);  /* it is as it was, or stopped */
         return vm_end(&op, rc, &vm, err);
     }
 
