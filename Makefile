@@ -21,8 +21,9 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 SHAREDIR    = $(PREFIX)/share/hatch
 
 CONTRACT    = activity err file guard id state zone zone_writer
-LIB         = json route_index route_store route_store_index \
-              route_store_list route_store_write uri
+LIB         = json route_index route_store route_store_base \
+              route_store_build route_store_index route_store_list \
+              route_store_write uri
 AGENT       = $(sort $(patsubst agent/%.c,%,$(wildcard agent/*.c \
                                                    agent/*/*.c)))
 
@@ -44,8 +45,9 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
         test-e2e test-host test-cloud-init test-nginx test-all test-asan \
-        test-module-asan test-valgrind soak bench bench-quick \
-        bench-wake check fuzz fuzz-requests install clean help \
+        test-module-asan test-tsan test-valgrind soak bench bench-quick \
+        bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
+        clean help \
         build-all build-module build-agent build-image build-tests compiled \
         test-ready
 
@@ -98,7 +100,10 @@ build-image: $(BUILD)/image/initrd
 $(BUILD)/image/initrd: util/build-image
 	$(Q)util/build-image $(BUILD)/image
 
-$(BUILD)/hatch-agent: $(agent_o) $(lib_o) $(contract_o)
+# what only some kinds of agents have
+agent_more  =
+
+$(BUILD)/hatch-agent: $(agent_o) $(lib_o) $(contract_o) $(agent_more)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 $(BUILD)/hatch-zone: $(BUILD)/obj/contract/hatch_zone_tool.o $(contract_o)
@@ -151,6 +156,9 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
+# the agent's own functions, of which main() is none
+$(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
+
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/example.t \
               t/model.t t/upstream.t,$(wildcard t/*.t))
@@ -182,7 +190,7 @@ test: test-ready
 	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
-## test-unit     C programs: contract and libraries
+## test-unit     C programs: contract, libraries, some of the agent
 test-unit: test-ready
 	@$(PROVE) $(unit_t)
 
@@ -310,14 +318,19 @@ help:
 # --- quality, installation ---
 
 C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] \
-                         ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c t/fuzz/*.c \
+                         ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c \
+                         t/fuzz/*.[ch] \
                          bench/*.c)
 SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
               util/build-image util/build-module util/build-nginx util/deps \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
               util/run util/run-firewall util/run-inside t/lib/host \
               t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
-SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer
+# with a sanitizer the compiler sees fewer paths, and warns where there is none
+SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \
+              -Wno-maybe-uninitialized
+SANITIZE_TSAN = -O1 -g -fsanitize=thread -fno-omit-frame-pointer \
+              -Wno-maybe-uninitialized -Wno-tsan
 
 ## check         style, static analysis, and the model of the sleep handshake
 check: | deps-check
@@ -364,25 +377,86 @@ test-asan: | deps-test
 	    "$$(PATH=$$PATH:/usr/sbin command -v nginx)" > build-asan/nginx.sh
 	@chmod 755 build-asan/nginx.sh
 	@HATCH_BUILD=build-asan PERL5LIB=$(CURDIR)/t/lib \
+	    LSAN_OPTIONS=suppressions=$(CURDIR)/t/lib/agent.lsan \
 	    TEST_NGINX_BINARY=$(CURDIR)/build-asan/nginx.sh \
 	    prove --exec '' $(patsubst build/%,build-asan/%,$(unit_t)) \
 	    $(filter-out t/model.t,$(wildcard t/*.t)) t/agent/*.t $(ASAN_E2E)
 
-FUZZ_SECONDS ?= 30
+# What the agent's threads do to each other: the rest is as it always is.
+TSAN_T      = $(wildcard t/agent/*.t) \
+              $(addprefix t/e2e/,idle.t wake.t snapshot.t restarts.t random.t)
 
-## fuzz          libFuzzer on JSON, paths and zone files, then fuzz-requests;
-##               FUZZ_SECONDS (30) each
-fuzz: | deps-test
-	@mkdir -p build-fuzz
-	@for f in json uri zone; do \
-	    clang $(CPPFLAGS_) -O1 -g -fsanitize=fuzzer,address,undefined \
-	        -U_FORTIFY_SOURCE -o build-fuzz/$$f t/fuzz/$$f.c \
-	        $(CONTRACT:%=contract/hatch_%.c) $(LIB:%=lib/hatch_%.c) \
-	        $(LDLIBS_) && \
-	    build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
-	        -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; \
-	done
+## test-tsan     the agent's tests with ThreadSanitizer
+test-tsan: test-ready
+	+@mkdir -p build-tsan && flock build-tsan $(MAKE) -s \
+	    --no-print-directory BUILD=build-tsan CFLAGS="$(SANITIZE_TSAN)" \
+	    LDFLAGS=-fsanitize=thread HARDENING= build-tsan/hatch-agent
+	@ln -sfn $(abspath $(addprefix $(BUILD)/,unit image hatch-zone \
+	    ngx_http_hatch_module.so)) build-tsan/
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/t/lib/agent.tsan:$(TSAN_MORE) \
+	    HATCH_BUILD=build-tsan PERL5LIB=$(CURDIR)/t/lib \
+	    prove -j$(JOBS) --exec '' $(TSAN_T)
+
+TSAN_MORE   = history_size=7:second_deadlock_stack=1
+
+# Those that have an agent do things; the others look at nginx.
+COVERAGE_T  = $(wildcard t/agent/*.t) $(patsubst %,t/e2e/%.t,address behind \
+              boot clock crash edges figures forced guest hung idle idle_open \
+              kept memory orphan outage permissions random restarts \
+              routes_kill snapshot walk wake wake_fail wake_peer)
+
+## coverage      which lines of agent, contract and lib their tests execute
+coverage: test-ready
+	+@mkdir -p build-coverage && flock build-coverage $(MAKE) -s -j$$(nproc) \
+	    --no-print-directory BUILD=build-coverage HARDENING= \
+	    CFLAGS="-O0 -g --coverage -fprofile-update=atomic" \
+	    LDFLAGS=--coverage agent_more=build-coverage/obj/t/lib/coverage.o \
+	    build-agent $(patsubst $(BUILD)/%,build-coverage/%,$(unit_t))
+	@ln -sfn $(abspath $(addprefix $(BUILD)/,image \
+	    ngx_http_hatch_module.so)) build-coverage/
+	@for tool in $(TOOLS); do \
+	    ln -sfn $(abspath $(BUILD))/unit/$$tool build-coverage/unit/; done
+	@find build-coverage -name '*.gcda' -delete
+	@HATCH_BUILD=build-coverage PERL5LIB=$(CURDIR)/t/lib \
+	    prove -j$(JOBS) --exec '' \
+	    $(patsubst $(BUILD)/%,build-coverage/%,$(unit_t)) $(COVERAGE_T) || \
+	    echo "coverage: a test failed, see above" >&2
+	@t/lib/coverage build-coverage
+
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS = $(sort $(filter-out kit requests%,\
+                       $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c))))
+FUZZ_FLAGS  = -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+              -fno-sanitize-recover=undefined
+
+# A target may be compiled with a file of the agent: the archive's is then
+# not taken.
+fuzz_o      = $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o)) $(lib_o) \
+              $(contract_o) $(BUILD)/obj/t/fuzz/kit.o
+
+$(BUILD)/libhatch.a: $(fuzz_o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/fuzz/%: $(BUILD)/obj/t/fuzz/%.o $(BUILD)/libhatch.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ \
+	    $(LDLIBS_)
+
+## fuzz          libFuzzer on all that reads bytes of others, then
+##               fuzz-requests; FUZZ_SECONDS (30) each.  FUZZ_TARGETS=zone for
+##               one
+fuzz: fuzz-targets
+ifeq ($(origin FUZZ_TARGETS),file)
 	+@$(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz-requests
+endif
+
+fuzz-targets: | deps-test
+	+@mkdir -p build-fuzz && flock build-fuzz $(MAKE) -s -j$$(nproc) \
+	    --no-print-directory BUILD=build-fuzz CC=clang HARDENING= \
+	    CFLAGS="$(FUZZ_FLAGS)" $(FUZZ_TARGETS:%=build-fuzz/fuzz/%)
+	@for f in $(FUZZ_TARGETS); do \
+	    t/fuzz/run $$f $(FUZZ_SECONDS) || exit 1; \
+	done
 
 FUZZ_EXECUTIONS ?= 10000000
 fuzz-requests: FUZZ_SECONDS = 3600

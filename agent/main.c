@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 
 #include "core/config.h"
+#include "core/fault.h"
 #include "api/http.h"
 #include "sleep/idle.h"
 #include "virt/host.h"
@@ -16,6 +17,7 @@
 #include "core/log.h"
 #include "store/pending.h"
 #include "vm/files.h"
+#include "vm/operation.h"
 #include "vm/routes.h"
 #include "vm/snapshot.h"
 #include "store/statedir.h"
@@ -392,6 +394,11 @@ main(int argc, char **argv)
 
     /* what QEMU's user must reach depends on nobody's shell */
     (void) umask(022);
+
+    if (fault_list_wanted()) {
+        operation_print_points();
+        return 0;
+    }
 
     rc = config_load(&config, argc, argv, &err);
     if (rc == 1) {

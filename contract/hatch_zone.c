@@ -127,20 +127,6 @@ hatch_zone_detach(hatch_zone_t *zone)
 }
 
 
-int
-hatch_zone_intact(const hatch_zone_t *zone)
-{
-    return hatch_file_intact(&zone->file, &hatch_zone_kind);
-}
-
-
-int
-hatch_zone_published(const hatch_zone_t *zone)
-{
-    return __atomic_load_n(&zone->head->published, __ATOMIC_ACQUIRE) != 0;
-}
-
-
 uint32_t
 hatch_zone_vm_count(const hatch_zone_t *zone)
 {
@@ -200,7 +186,7 @@ hatch_zone_same_id(const char *a, const char *b)
 }
 
 
-static int
+static inline int
 hatch_zone_read_peer(const hatch_zone_t *zone, uint32_t slot,
     hatch_zone_peer_t *peer)
 {

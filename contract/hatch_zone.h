@@ -193,10 +193,19 @@ int hatch_zone_attach(hatch_zone_t *zone, const char *path,
 void hatch_zone_detach(hatch_zone_t *zone);
 
 /* 1 while the mapping is a zone; 0 after somebody truncated the file. */
-int hatch_zone_intact(const hatch_zone_t *zone);
+static inline int
+hatch_zone_intact(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->head.magic, __ATOMIC_RELAXED)
+           == HATCH_ZONE_MAGIC;
+}
 
 /* Has an agent ever published a complete list of VMs here? */
-int hatch_zone_published(const hatch_zone_t *zone);
+static inline int
+hatch_zone_published(const hatch_zone_t *zone)
+{
+    return __atomic_load_n(&zone->head->published, __ATOMIC_ACQUIRE) != 0;
+}
 
 /* Every VM that Hatch manages, in any state. */
 uint32_t hatch_zone_vm_count(const hatch_zone_t *zone);

@@ -126,7 +126,7 @@ hatch_index_close(hatch_index_t *index)
  * In words: a label of up to seven bytes in one, which overlap, and a longer
  * one in as many as it takes, the last of which overlaps.
  */
-static uint32_t
+static inline uint32_t
 hatch_index_hash(const hatch_index_t *index, const char *label, size_t len)
 {
     size_t    i;
@@ -158,6 +158,33 @@ hatch_index_hash(const hatch_index_t *index, const char *label, size_t len)
 }
 
 
+/* Of the same length, which is at most that of a cell's label, and not 0. */
+static inline int
+hatch_index_same(const char *a, const char *b, size_t len)
+{
+    size_t    i;
+    uint64_t  x, y;
+
+    if (len < sizeof(x)) {
+        return memcmp(a, b, len) == 0;
+    }
+
+    for (i = 0; i + sizeof(x) < len; i += sizeof(x)) {
+        memcpy(&x, a + i, sizeof(x));
+        memcpy(&y, b + i, sizeof(y));
+
+        if (x != y) {
+            return 0;
+        }
+    }
+
+    memcpy(&x, a + len - sizeof(x), sizeof(x));
+    memcpy(&y, b + len - sizeof(y), sizeof(y));
+
+    return x == y;
+}
+
+
 int
 hatch_index_find(const hatch_index_t *index, const char *label, size_t len,
     hatch_target_t *target)
@@ -185,7 +212,7 @@ hatch_index_find(const hatch_index_t *index, const char *label, size_t len,
                          sizeof(cell));
 
         /* it may be torn; the caller finds out, but only afterwards */
-        if (memcmp(cell.label, label, len) == 0) {
+        if (hatch_index_same(cell.label, label, len)) {
             memcpy(target->vm, HATCH_ID_VM, sizeof(HATCH_ID_VM) - 1);
             memcpy(target->vm + sizeof(HATCH_ID_VM) - 1, cell.vm,
                    sizeof(cell.vm));

@@ -1,4 +1,9 @@
-/* What the reading and the writing half of the store share; nobody else. */
+/*
+ * What the store's files share; nobody else.  Each may call only those before
+ * it: base (records and errors), index (the copy, in each transaction), list,
+ * write (transactions), build (of the index); hatch_route_store.c opens, looks
+ * up and closes.
+ */
 
 #ifndef HATCH_ROUTE_STORE_PRIVATE_H_INCLUDED
 #define HATCH_ROUTE_STORE_PRIVATE_H_INCLUDED
@@ -12,6 +17,7 @@
 
 #define HATCH_STORE_SCHEMA   1
 #define HATCH_STORE_READERS  1024   /* processes that may read at once */
+#define HATCH_STORE_BOOT_ID  "/proc/sys/kernel/random/boot_id"
 
 
 /* The value in "routes".  A change raises HATCH_STORE_SCHEMA. */
@@ -83,7 +89,13 @@ int hatch_store_find(const hatch_store_t *store, MDB_txn *txn, const char *id,
     hatch_route_t *route, hatch_err_t *err);
 
 /* The number of the last commit, by whatever process. */
-uint64_t hatch_store_last(const hatch_store_t *store);
+static inline uint64_t
+hatch_store_last(const hatch_store_t *store)
+{
+    MDB_envinfo  info;
+
+    return mdb_env_info(store->env, &info) == 0 ? info.me_last_txnid : 0;
+}
 
 /* LMDB's own order. */
 int hatch_store_compare(const MDB_val *a, const MDB_val *b);
@@ -100,6 +112,16 @@ void hatch_store_index_note(hatch_store_t *store, const hatch_route_t *route,
 
 /* It was committed as number txn. */
 void hatch_store_index_commit(hatch_store_t *store, uint64_t txn);
+
+/* Its file is this one; path has room for PATH_MAX. */
+void hatch_store_index_path(const hatch_store_t *store, char *path);
+
+/* What data.mdb is now; -1 if it cannot be known. */
+int hatch_store_origin(const hatch_store_t *store,
+    hatch_index_origin_t *origin);
+
+/* Notes that the table is the store's, as of commit txn. */
+void hatch_store_index_sign(hatch_store_t *store, uint64_t txn);
 
 void hatch_store_index_close(hatch_store_t *store);
 

@@ -150,8 +150,12 @@ config_parse_duration(const char *text, int64_t *ms)
 
         if (i == sizeof(units) / sizeof(units[0])) {
             /* only the last number may have no unit, if it is the first */
+            if (*end != '\0' || sum != 0 || n >= 1e9) {
+                return -1;
+            }
+
             *ms = (int64_t) (n * 1000 + 0.5);
-            return *end == '\0' && sum == 0 && n < 1e9 ? 0 : -1;
+            return 0;
         }
 
         sum += n * units[i].ms;

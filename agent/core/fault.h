@@ -3,7 +3,7 @@
  * be made to die or to fail.
  *
  *   HATCH_FAULT=OPERATION.STEP        kill -9 of the process when it is there
- *   HATCH_FAULT=OPERATION.STEP:fail   the step fails with "fault OPERATION.STEP"
+ *   HATCH_FAULT=OPERATION.STEP:fail   it fails with "fault OPERATION.STEP"
  *   HATCH_FAULT=list                  prints all there are, and exits
  *
  * A point stands right behind what its step does: HATCH_FAULT=create.defined

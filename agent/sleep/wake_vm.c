@@ -50,13 +50,16 @@ struct wake_vm_s {
     int                 failure;        /* the last one's code */
     unsigned            turn;           /* in wakes.turns */
     uint64_t            began;          /* its turn, wake_now() */
-    unsigned            pending:1;      /* from begin until it is reported */
-    unsigned            reported:1;
+    int                 pending;        /* from begin until it is reported */
+    int                 reported;
 
-    /* under wakes.lock: written by the thread that wakes it */
-    unsigned            awake:1;
-    unsigned            done:1;
-    unsigned            listed:1;       /* in wakes.news */
+    /*
+     * Under wakes.lock: written by the thread that wakes it.  No bits: who
+     * wrote one of those above would write these, too.
+     */
+    int                 awake;
+    int                 done;
+    int                 listed;         /* in wakes.news */
     hatch_wake_kind_t   kind;
     uint64_t            duration;
     int                 rc;

@@ -84,6 +84,49 @@ disk_stage(const config_t *config, const char *id, const char *from,
 }
 
 
+static int64_t
+disk_written(const char *path)
+{
+    struct stat  st;
+
+    return stat(path, &st) == 0
+           ? st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec : 0;
+}
+
+
+int64_t
+disk_staged(const config_t *config, const char *id)
+{
+    char  path[STATEDIR_PATH];
+
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.new", path);
+
+    return disk_written(path);
+}
+
+
+int64_t
+disk_changed(const config_t *config, const char *id)
+{
+    char  path[STATEDIR_PATH];
+
+    disk_path(config, id, path);
+
+    return disk_written(path);
+}
+
+
+int
+disk_is_swapped(const config_t *config, const char *id)
+{
+    char  path[STATEDIR_PATH];
+
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.old", path);
+
+    return access(path, F_OK) == 0;
+}
+
+
 int
 disk_swap(const config_t *config, const char *id, hatch_err_t *err)
 {

@@ -37,6 +37,16 @@ int disk_stage(const config_t *config, const char *id, const char *from,
 int disk_swap(const config_t *config, const char *id, hatch_err_t *err);
 int disk_keep(const config_t *config, const char *id, hatch_err_t *err);
 
+/*
+ * When the staged copy, or the disk, was last written, ns since 1970: as long
+ * as it is the same, nobody has run with it.  0: it is not there.
+ */
+int64_t disk_staged(const config_t *config, const char *id);
+int64_t disk_changed(const config_t *config, const char *id);
+
+/* Is the disk before it still there? */
+int disk_is_swapped(const config_t *config, const char *id);
+
 /* Undoes them, wherever they are: the disk is the one before. */
 int disk_unswap(const config_t *config, const char *id, hatch_err_t *err);
 

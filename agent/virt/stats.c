@@ -301,15 +301,13 @@ stats_start(const config_t *config, hatch_err_t *err)
 
     cond_init(&stats.changed);
     stats.config = config;
+
+    pthread_mutex_lock(&stats.lock);
     rc = pthread_create(&stats.thread, NULL, stats_run, NULL);
+    stats.running = rc == 0;
+    pthread_mutex_unlock(&stats.lock);
 
-    if (rc != 0) {
-        return hatch_err_errno(err, rc, "cannot start a thread");
-    }
-
-    stats.running = 1;
-
-    return 0;
+    return rc == 0 ? 0 : hatch_err_errno(err, rc, "cannot start a thread");
 }
 
 
@@ -319,17 +317,13 @@ stats_refresh(void)
     uint64_t         begun;
     struct timespec  deadline = cond_deadline(STATS_WAIT);
 
-    if (!stats.running) {
-        return;
-    }
-
     pthread_mutex_lock(&stats.lock);
 
     begun = stats.begun;
-    stats.wanted = 1;
+    stats.wanted = stats.running;
     pthread_cond_broadcast(&stats.changed);
 
-    while (stats.ended <= begun
+    while (stats.running && stats.ended <= begun
            && pthread_cond_timedwait(&stats.changed, &stats.lock, &deadline)
               == 0)
     {
@@ -343,14 +337,15 @@ stats_refresh(void)
 void
 stats_stop(void)
 {
-    if (!stats.running) {
-        return;
-    }
+    int  running;
 
     pthread_mutex_lock(&stats.lock);
+    running = stats.running;
     stats.stop = 1;
     pthread_cond_broadcast(&stats.changed);
     pthread_mutex_unlock(&stats.lock);
 
-    (void) pthread_join(stats.thread, NULL);
+    if (running) {
+        (void) pthread_join(stats.thread, NULL);
+    }
 }

@@ -36,7 +36,10 @@ static struct {
     job_t                 **last;
     unsigned                lost:1;     /* the connection is gone */
     unsigned                stop:1;
-    unsigned                failing:1;  /* the last attempt was logged */
+
+    /* the sync thread's own, no bit of the lock's: the last attempt failed,
+     * and was logged */
+    int                     failing;
 } sync_ = { .last = &sync_.first, .lock = PTHREAD_MUTEX_INITIALIZER };
 
 

@@ -59,14 +59,6 @@ xml_empty(xmlTextWriterPtr w, const char *element, const char *name,
 }
 
 
-void
-xml_number(xmlTextWriterPtr w, const char *attribute, uint64_t n)
-{
-    (void) xmlTextWriterWriteFormatAttribute(w, BAD_CAST attribute,
-                                             "%" PRIu64, n);
-}
-
-
 xmlTextWriterPtr
 xml_open(xmlBufferPtr *buffer)
 {

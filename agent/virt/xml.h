@@ -56,6 +56,20 @@ char *xml_memory_snapshot(const char *path, int has_disk, int has_seed);
  */
 char *xml_edit_domain(const char *text, const vm_t *vm);
 
+/* A disk that a guest can write to and the agent did not make. */
+typedef struct {
+    char      target[16];           /* "vdb" */
+    char      path[1024];           /* of its file, "" if it is none */
+    unsigned  is_layer:1;           /* the agent's disk is below it */
+} xml_other_disk_t;
+
+/*
+ * Looks for one in a domain's XML; `ours` is the agent's disk, or "".  1 and
+ * fills it, 0 if there is none, -1 if the XML cannot be read.
+ */
+int xml_other_disk(const char *text, const char *ours,
+    xml_other_disk_t *other);
+
 /*
  * Reads our metadata element, as virDomainGetMetadata() gives it, into vm
  * (whose id is set already; vCPUs and memory are libvirt's to say).

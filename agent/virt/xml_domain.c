@@ -452,6 +452,12 @@ xml_domain(const vm_t *vm, const xml_domain_t *domain)
     xml_text(w, "on_reboot", "restart");
     xml_text(w, "on_crash", "destroy");
 
+    /* a guest that suspends itself is asleep, and nobody here was asked */
+    xml_begin(w, "pm", NULL);
+    xml_empty(w, "suspend-to-mem", "enabled", "no");
+    xml_empty(w, "suspend-to-disk", "enabled", "no");
+    xml_end(w);
+
     xml_write_devices(w, vm, domain);
 
     return xml_close(w, buffer);

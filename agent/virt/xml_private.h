@@ -28,9 +28,6 @@ void xml_text(xmlTextWriterPtr w, const char *element, const char *text);
 void xml_empty(xmlTextWriterPtr w, const char *element, const char *name,
     const char *value);
 
-/* An attribute of the element that was begun. */
-void xml_number(xmlTextWriterPtr w, const char *attribute, uint64_t n);
-
 
 xmlDocPtr xml_parse(const char *text);
 

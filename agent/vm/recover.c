@@ -1,12 +1,10 @@
 #define _GNU_SOURCE
 
 #include "recover.h"
-#include "restore.h"
-#include "snapshot.h"
+#include "operation.h"
 #include "vm_private.h"
 #include "core/log.h"
 #include "core/work.h"
-#include "store/disk.h"
 #include "store/pending.h"
 #include "virt/sync.h"
 #include "virt/virt_cleanup.h"
@@ -27,166 +25,39 @@
 
 typedef struct {
     vm_op_t       op;
-    json_object  *details;
     int           rc;
     hatch_err_t   err;
 } recover_t;
 
 
-/* Is libvirt still in the middle of what the agent before us asked for? */
-static int
-recover_is_moving(virDomainPtr domain)
-{
-    int  state, reason;
-
-    return virDomainGetState(domain, &state, &reason, 0) == 0
-           && state == VIR_DOMAIN_PAUSED
-           && (reason == VIR_DOMAIN_PAUSED_STARTING_UP
-               || reason == VIR_DOMAIN_PAUSED_MIGRATION
-               || reason == VIR_DOMAIN_PAUSED_SAVE
-               || reason == VIR_DOMAIN_PAUSED_SNAPSHOT);
-}
-
-
-static int
-recover_create(vm_op_t *op, hatch_err_t *err)
-{
-    int  active;
-
-    active = op->domain != NULL ? virDomainIsActive(op->domain) : 0;
-
-    if (active == -1) {
-        return virt_error(err, "cannot look at the VM");
-    }
-
-    if (active == 1) {
-        log_event(LOG_INFO, "%s: its creation had got to the end",
-                  op->vm.id);
-        (void) pending_end(op->config, op->vm.id);
-        return 0;
-    }
-
-    log_event(LOG_INFO, "%s: undoing its creation", op->vm.id);
-
-    return vm_erase(op, err);
-}
-
-
-static int
-recover_delete(vm_op_t *op, hatch_err_t *err)
-{
-    log_event(LOG_INFO, "%s: going on with its deletion", op->vm.id);
-
-    return vm_erase(op, err);
-}
-
-
-static int
-recover_snapshot(vm_op_t *op, json_object *details, hatch_err_t *err)
-{
-    int          rc = 0, whole;
-    const char  *id;
-
-    id = hatch_json_string(details, "snapshot_id", "");
-    whole = snapshot_is_recorded(op->config, id);
-
-    if (op->domain != NULL) {
-        /* nobody waits for it any more */
-        vm_step(op, "ending the save of the VM");
-        (void) virDomainAbortJob(op->domain);
-
-        if (hatch_json_boolean(details, "was_running", 0)) {
-            rc = vm_unpause(op, err);
-        }
-    }
-
-    if (rc != 0) {
-        return rc;
-    }
-
-    if (!whole) {
-        snapshot_delete_files(op->config, id);
-    }
-
-    log_event(LOG_INFO, "%s: its snapshot %s %s", op->vm.id, id,
-              whole ? "is whole" : "was undone");
-    (void) pending_end(op->config, op->vm.id);
-
-    return 0;
-}
-
-
-static int
-recover_restore(vm_op_t *op, json_object *details, hatch_err_t *err)
-{
-    int       rc, active;
-    unsigned  vcpus, mem;
-
-    vcpus = (unsigned) hatch_json_integer(details, "vcpu_count", 0);
-    mem = (unsigned) hatch_json_integer(details, "mem_mib", 0);
-
-    /* renamed or undefined meanwhile: which of its disks it ran with last is
-     * not known, so both stay */
-    if (op->domain == NULL) {
-        return RECOVER_WAITS;
-    }
-
-    active = virDomainIsActive(op->domain);
-
-    if (active == 1 && recover_is_moving(op->domain)) {
-        return hatch_err_set(err, HATCH_ERR_BUSY, "libvirt is still "
-                             "restoring it");
-    }
-
-    rc = active == -1 ? virt_error(err, "cannot look at the VM")
-         : active == 1 ? restore_keep(op, err)
-         : restore_undo(op, vcpus, mem, err);
-
-    if (rc == 0 && active == 1) {
-        rc = vm_unpause(op, err);
-    }
-
-    if (rc == 0) {
-        log_event(LOG_INFO, "%s: its restore %s", op->vm.id,
-                  active == 1 ? "had got to the end" : "was undone");
-        (void) pending_end(op->config, op->vm.id);
-    }
-
-    return rc;
-}
-
-
 static int
 recover_operation(recover_t *r, hatch_err_t *err)
 {
-    const char  *operation;
+    int                 rc;
+    const char         *name;
+    const operation_t  *o;
 
-    operation = hatch_json_string(r->details, "operation", "");
+    name = hatch_json_string(r->op.note, "operation", "");
+    o = operation_find(name);
 
-    if (strcmp(operation, "create") == 0) {
-        return recover_create(&r->op, err);
-    }
-
-    if (strcmp(operation, "delete") == 0) {
-        return recover_delete(&r->op, err);
-    }
-
-    if (strcmp(operation, "snapshot") == 0) {
-        return recover_snapshot(&r->op, r->details, err);
-    }
-
-    if (strcmp(operation, "restore") == 0) {
-        return recover_restore(&r->op, r->details, err);
-    }
-
-    /* pending.h could not read it: what it is is not known */
-    if (operation[0] == '\0') {
+    /* pending.h could not read it, or it is of an agent that knew more */
+    if (o == NULL) {
         return RECOVER_WAITS;
     }
 
-    log_event(LOG_WARN, "%s: unknown pending operation \"%.40s\"",
-              r->op.vm.id, operation);
-    (void) pending_end(r->op.config, r->op.vm.id);
+    /* renamed or undefined meanwhile: what it ran with last is not known */
+    if (o->needs_domain && r->op.domain == NULL) {
+        return RECOVER_WAITS;
+    }
+
+    rc = operation_recover(o, &r->op, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+
+    log_event(LOG_INFO, "%s: to %s had not ended, and was %s", r->op.vm.id,
+              name, rc == 1 ? "done to its end" : "undone");
 
     return 0;
 }
@@ -258,10 +129,7 @@ recover_run(void *arg)
 static void
 recover_release(void *arg)
 {
-    recover_t  *r = arg;
-
-    json_object_put(r->details);
-    free(r);
+    free(arg);
 }
 
 
@@ -303,7 +171,7 @@ recover_vm(const config_t *config, const char *id, json_object *details)
     recover_t   *r = calloc(1, sizeof(*r));
     hatch_err_t  err;
 
-    if (r == NULL || json_object_deep_copy(details, &r->details, NULL) != 0) {
+    if (r == NULL || json_object_deep_copy(details, &r->op.note, NULL) != 0) {
         free(r);
         return -1;
     }

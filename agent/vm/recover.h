@@ -2,12 +2,8 @@
  * Recovery: an operation that did not end, because the agent was killed in it
  * or libvirt went away, is brought to one of its two ends.
  *
- *   create     the VM runs: it is there, whole.  Else: nothing of it.
- *   delete     goes on to its end.
- *   snapshot   recorded: it is there.  Else: nothing of it.  Either way the
- *              VM is as it was before.
- *   restore    the VM runs: done.  Else: disk and definition as before, and
- *              the memory that it had saved is still there.
+ * The steps are those of operation.h: before the one that commits has been
+ * done, all is undone; after it, all is done to the end.
  *
  * What an operation was doing is in its note (pending.h); how far it got is
  * seen from libvirt and the files.

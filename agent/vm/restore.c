@@ -2,15 +2,14 @@
 
 #define _GNU_SOURCE
 
-#include "restore.h"
+#include "operation.h"
+#include "saved_file.h"
 #include "snapshot.h"
 #include "vm.h"
 #include "vm_private.h"
-#include "core/fault.h"
 #include "core/log.h"
 #include "core/work.h"
 #include "store/disk.h"
-#include "store/pending.h"
 #include "store/records.h"
 #include "store/statedir.h"
 #include "virt/clock.h"
@@ -26,16 +25,20 @@
 
 
 /* vCPUs and memory belong to the memory image; the definition follows it. */
-int
-restore_hardware(vm_op_t *op, unsigned vcpu_count, unsigned mem_mib,
+static int
+restore_hardware(vm_op_t *op, int64_t vcpu_count, int64_t mem_mib,
     hatch_err_t *err)
 {
     vm_t                         vm = op->vm;
     cleanup_free char           *text = NULL, *xml = NULL;
     cleanup_domain virDomainPtr  domain = NULL;
 
-    vm.vcpu_count = vcpu_count;
-    vm.mem_mib = mem_mib;
+    if (vcpu_count == op->vm.vcpu_count && mem_mib == op->vm.mem_mib) {
+        return 0;
+    }
+
+    vm.vcpu_count = (unsigned) vcpu_count;
+    vm.mem_mib = (unsigned) mem_mib;
 
     vm_step(op, "defining the VM");
     text = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE
@@ -51,29 +54,179 @@ restore_hardware(vm_op_t *op, unsigned vcpu_count, unsigned mem_mib,
 
     domain = virDomainDefineXML(op->lease.conn, xml);
 
-    return domain != NULL ? 0 : virt_error(err, "cannot define the VM");
+    if (domain == NULL) {
+        return virt_error(err, "cannot define the VM");
+    }
+
+    op->vm.vcpu_count = vm.vcpu_count;
+    op->vm.mem_mib = vm.mem_mib;
+
+    return 0;
 }
 
 
-int
-restore_undo(vm_op_t *op, unsigned vcpu_count, unsigned mem_mib,
-    hatch_err_t *err)
+/* A copy of the snapshot's disk; the note tells which file it is. */
+static int
+restore_stage(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc;
+    int           rc;
+    char          path[STATEDIR_PATH];
+    json_object  *record = op->arg;
 
-    rc = disk_unswap(op->config, op->vm.id, err);
+    if (op->vm.disk_mib == 0) {
+        return 0;
+    }
 
-    return rc == 0 ? restore_hardware(op, vcpu_count, mem_mib, err) : rc;
+    snapshot_path(op->config, hatch_json_string(record, "id", ""),
+                  SNAPSHOT_DISK, path);
+    rc = disk_stage(op->config, op->vm.id, path, err);
+
+    if (rc == 0) {
+        (void) json_object_object_add(op->note, "staged",
+                       json_object_new_int64(disk_staged(op->config,
+                                                         op->vm.id)));
+        rc = operation_note(&restore_operation, op, err);
+    }
+
+    return rc;
 }
 
 
-int
+static int
+restore_swap(vm_op_t *op, hatch_err_t *err)
+{
+    return op->vm.disk_mib != 0 ? disk_swap(op->config, op->vm.id, err) : 0;
+}
+
+
+static int
+restore_unswap(vm_op_t *op, hatch_err_t *err)
+{
+    return disk_unswap(op->config, op->vm.id, err);
+}
+
+
+static int
+restore_define(vm_op_t *op, hatch_err_t *err)
+{
+    json_object  *record = op->arg;
+
+    return restore_hardware(op, hatch_json_integer(record, "vcpu_count", 0),
+                            hatch_json_integer(record, "mem_mib", 0), err);
+}
+
+
+static int
+restore_undefine(vm_op_t *op, hatch_err_t *err)
+{
+    return restore_hardware(op, hatch_json_integer(op->note, "vcpu_count", 0),
+                            hatch_json_integer(op->note, "mem_mib", 0), err);
+}
+
+
+/* Is libvirt still in the middle of what the agent before us asked for? */
+static int
+restore_is_moving(virDomainPtr domain)
+{
+    int  state, reason;
+
+    return virDomainGetState(domain, &state, &reason, 0) == 0
+           && state == VIR_DOMAIN_PAUSED
+           && (reason == VIR_DOMAIN_PAUSED_STARTING_UP
+               || reason == VIR_DOMAIN_PAUSED_MIGRATION
+               || reason == VIR_DOMAIN_PAUSED_SAVE
+               || reason == VIR_DOMAIN_PAUSED_SNAPSHOT);
+}
+
+
+/*
+ * The VM runs, or it did: its guest has written to the disk that was put in
+ * its place.
+ */
+static int
+restore_has_run(vm_op_t *op, hatch_err_t *err)
+{
+    int      active = vm_is_active(op, err);
+    int64_t  staged;
+
+    if (active == 1 && op->recovers && restore_is_moving(op->domain)) {
+        return hatch_err_set(err, HATCH_ERR_BUSY, "libvirt is still "
+                             "restoring it");
+    }
+
+    if (active != 0) {
+        return active;
+    }
+
+    staged = hatch_json_integer(op->note, "staged", 0);
+
+    return staged != 0 && disk_is_swapped(op->config, op->vm.id)
+           && disk_changed(op->config, op->vm.id) != staged;
+}
+
+
+static int
+restore_start(vm_op_t *op, hatch_err_t *err)
+{
+    int           rc;
+    char          path[STATEDIR_PATH];
+    json_object  *record = op->arg;
+
+    rc = vm_prepare_start(op, err);
+    if (rc != 0) {
+        return rc;
+    }
+
+    work_step("restoring the VM", host_save_timeout(op->config));
+    snapshot_path(op->config, hatch_json_string(record, "id", ""),
+                  SNAPSHOT_MEMORY, path);
+
+    if (virDomainRestoreFlags(op->lease.conn, path, NULL,
+                              virt_driver(op->lease.conn)->restore_flags)
+        == -1)
+    {
+        rc = virt_error(err, "cannot restore the VM");
+    }
+
+    vm_end_start(op);
+
+    return rc;
+}
+
+
+/* One that was restored by an agent that is gone may still be paused. */
+static int
+restore_unpause(vm_op_t *op, hatch_err_t *err)
+{
+    return op->recovers && vm_is_active(op, err) == 1
+           ? vm_unpause(op, err) : 0;
+}
+
+
+/* What it had before goes: a user said so. */
+static int
 restore_keep(vm_op_t *op, hatch_err_t *err)
 {
-    /* it belongs to the disk before; started from it, the guest would die */
-    if (virDomainHasManagedSaveImage(op->domain, 0) == 1
-        && virDomainManagedSaveRemove(op->domain, 0) == -1)
-    {
+    char  aside[STATEDIR_PATH];
+
+    if (virDomainHasManagedSaveImage(op->domain, 0) != 1) {
+        return disk_keep(op->config, op->vm.id, err);
+    }
+
+    /*
+     * It belongs to the disk before; started from it, the guest would die.
+     * But where the guest has ended meanwhile, it may be of this one.
+     */
+    if (vm_is_active(op, err) == 0) {
+        if (saved_file_put_aside(op, aside, err) != 0) {
+            return (int) err->code;
+        }
+
+        log_event(LOG_WARN, "%s: its restore had got to the end, and the guest "
+                  "has ended since; the memory that is saved may be older, "
+                  "and is kept as \"%s\"", op->vm.id, aside);
+
+    } else if (virDomainManagedSaveRemove(op->domain, 0) == -1) {
         return virt_error(err, "cannot remove the saved memory");
     }
 
@@ -81,117 +234,36 @@ restore_keep(vm_op_t *op, hatch_err_t *err)
 }
 
 
-/* The steps up to the one that makes the VM run.  A failure is undone. */
-static int
-restore_steps(vm_op_t *op, json_object *record, hatch_err_t *err)
-{
-    int          rc = 0, test;
-    char         path[STATEDIR_PATH];
-    const char  *id = hatch_json_string(record, "id", "");
-    unsigned     vcpus, mem;
+static const step_t  restore_steps[] = {
+    { .name = "staged", .doing = "copying the disk", .deadline = STEP_SAVE,
+      .run = restore_stage, .undo = restore_unswap },
+    { .name = "swapped", .run = restore_swap, .undo = restore_unswap },
+    { .name = "defined", .run = restore_define, .undo = restore_undefine },
+    { .name = "restored", .doing = "looking at the VM", .deadline = STEP_CALL,
+      .is_done = restore_has_run, .run = restore_start, .commits = 1 },
+    { .name = "running", .run = restore_unpause },
+    { .name = "kept", .doing = "removing the saved memory",
+      .deadline = STEP_CALL, .run = restore_keep },
+    { .name = NULL }
+};
 
-    vcpus = (unsigned) hatch_json_integer(record, "vcpu_count", 0);
-    mem = (unsigned) hatch_json_integer(record, "mem_mib", 0);
-    test = virt_driver(op->lease.conn)->forgets;
-
-    if (op->vm.disk_mib != 0) {
-        work_step("copying the disk", host_save_timeout(op->config));
-        snapshot_path(op->config, id, SNAPSHOT_DISK, path);
-        rc = disk_stage(op->config, op->vm.id, path, err);
-
-        if (rc == 0) {
-            rc = fault("restore.staged", err);
-        }
-
-        if (rc == 0) {
-            rc = disk_swap(op->config, op->vm.id, err);
-        }
-    }
-
-    if (rc == 0) {
-        rc = fault("restore.swapped", err);
-    }
-
-    if (rc == 0 && (vcpus != op->vm.vcpu_count || mem != op->vm.mem_mib)) {
-        rc = restore_hardware(op, vcpus, mem, err);
-    }
-
-    if (rc == 0) {
-        rc = fault("restore.defined", err);
-    }
-
-    if (rc != 0) {
-        return rc;
-    }
-
-    work_step("restoring the VM", host_save_timeout(op->config));
-    snapshot_path(op->config, id, SNAPSHOT_MEMORY, path);
-
-    return virDomainRestoreFlags(op->lease.conn, path, NULL,
-                                 test ? 0 : VIR_DOMAIN_SAVE_RUNNING) == 0
-           ? fault("restore.restored", err)
-           : virt_error(err, "cannot restore the VM");
-}
+const operation_t  restore_operation = {
+    .name = "restore", .steps = restore_steps, .noted = 1, .needs_domain = 1
+};
 
 
 static int
 restore_run(vm_op_t *op, json_object *record, hatch_err_t *err)
 {
-    int           rc;
-    hatch_err_t   why;
-    json_object  *details = vm_note(op);
+    op->arg = record;
+    op->note = vm_note(op);
 
-    (void) json_object_object_add(details, "vcpu_count",
+    (void) json_object_object_add(op->note, "vcpu_count",
                                   json_object_new_int64(op->vm.vcpu_count));
-    (void) json_object_object_add(details, "mem_mib",
+    (void) json_object_object_add(op->note, "mem_mib",
                                   json_object_new_int64(op->vm.mem_mib));
 
-    rc = pending_begin(op->config, op->vm.id, "restore", details, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    rc = fault("restore.noted", err);
-
-    if (rc == 0) {
-        rc = vm_prepare_start(op, err);
-
-        if (rc == 0) {
-            rc = restore_steps(op, record, err);
-        }
-
-        work_start_end();
-    }
-
-    vm_step(op, "looking at the VM");
-
-    if (rc == 0) {
-        rc = restore_keep(op, err);
-
-    } else if (virDomainIsActive(op->domain) == 0
-               && restore_undo(op, op->vm.vcpu_count, op->vm.mem_mib, &why)
-                  == 0)
-    {
-        (void) pending_end(op->config, op->vm.id);
-        return rc;
-
-    } else {
-        log_event(LOG_WARN, "%s: not as it was yet", op->vm.id);
-        pending_abandon(op->vm.id);
-        return rc;
-    }
-
-    if (rc == 0) {
-        rc = fault("restore.kept", err);
-    }
-
-    if (rc == 0) {
-        (void) pending_end(op->config, op->vm.id);
-    } else {
-        pending_abandon(op->vm.id);
-    }
-
-    return rc;
+    return operation_run(&restore_operation, op, err);
 }
 
 
@@ -255,7 +327,8 @@ snapshot_restore(const config_t *config, const char *vm, const char *id,
 
     } else {
         record = restore_choose(&op, id, err);
-        rc = record != NULL ? 0 : (int) err->code;
+        rc = record != NULL ? vm_check_disks(&op, "restore", err)
+                            : (int) err->code;
     }
 
     if (rc != 0) {

@@ -1,9 +1,9 @@
 #define _GNU_SOURCE
 
 #include "snapshot.h"
+#include "operation.h"
 #include "snapshot_private.h"
 #include "core/cleanup.h"
-#include "core/fault.h"
 #include "core/log.h"
 #include "core/work.h"
 #include "store/pending.h"
@@ -196,6 +196,11 @@ snapshot_delete_files(const config_t *config, const char *id)
 
     static const char *const  files[] = { SNAPSHOT_MEMORY, SNAPSHOT_DISK };
 
+    /* notes are read from the disk: this one's must not name other folders */
+    if (!hatch_id_valid(HATCH_ID_SNAPSHOT, id, strlen(id))) {
+        return;
+    }
+
     for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         snapshot_path(config, id, files[i], path);
         (void) unlink(path);
@@ -235,12 +240,41 @@ snapshot_delete_vm(const config_t *config, const char *vm)
 }
 
 
+static int
+unsnap_forget(vm_op_t *op, hatch_err_t *err)
+{
+    return records_mark_gone(&snapshots, op->arg, err);
+}
+
+
+static int
+unsnap_files(vm_op_t *op, hatch_err_t *err)
+{
+    (void) err;
+
+    snapshot_delete_files(op->config, op->arg);
+
+    return 0;
+}
+
+
+/* Its mark is the note: snapshot_open() goes on with it. */
+static const step_t  unsnap_steps[] = {
+    { .name = "forgotten", .run = unsnap_forget },
+    { .name = "files", .run = unsnap_files },
+    { .name = NULL }
+};
+
+const operation_t  unsnap_operation = {
+    .name = "unsnap", .steps = unsnap_steps, .forward = 1
+};
+
+
 int
 snapshot_delete(const config_t *config, const char *id, hatch_err_t *err)
 {
     int                        rc, deleted;
-    vm_t                       vm;
-    const char                *owner;
+    vm_op_t                    op;
     hatch_err_t                why;
     cleanup_json json_object  *record = records_get(&snapshots, id);
 
@@ -249,25 +283,25 @@ snapshot_delete(const config_t *config, const char *id, hatch_err_t *err)
                              id);
     }
 
+    memset(&op, 0, sizeof(op));
+    op.config = config;
+    op.arg = (void *) id;
+    (void) snprintf(op.vm.id, sizeof(op.vm.id), "%s",
+                    hatch_json_string(record, "vm_id", ""));
+
     /* not under a restore that reads it */
-    owner = hatch_json_string(record, "vm_id", "");
     work_step("waiting for the operation before", 40);
-    rc = table_begin(owner, 0, 30000, &vm, &why);
+    rc = table_begin(op.vm.id, 0, 30000, &op.vm, &why);
 
     if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
         *err = why;
         return rc;
     }
 
-    deleted = records_mark_gone(&snapshots, id, err);
-
-    if (deleted == 0) {
-        deleted = fault("unsnap.forgotten", err);
-        snapshot_delete_files(config, id);
-    }
+    deleted = operation_run(&unsnap_operation, &op, err);
 
     if (rc == 0) {
-        table_end(owner);
+        table_end(op.vm.id);
     }
 
     return deleted;

@@ -4,17 +4,14 @@
 
 #include "saved.h"
 #include "snapshot.h"
+#include "operation.h"
 #include "snapshot_private.h"
 #include "vm_private.h"
 #include "core/cleanup.h"
-#include "core/fault.h"
 #include "core/log.h"
-#include "core/work.h"
 #include "store/disk.h"
-#include "store/pending.h"
 #include "store/statedir.h"
 #include "virt/clock.h"
-#include "virt/host.h"
 #include "virt/xml.h"
 
 #include "hatch_clock.h"
@@ -28,6 +25,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+
+/* What its steps need and recovery does not. */
+typedef struct {
+    const char   *name;             /* or NULL */
+    json_object  *record;           /* the new one, the caller's */
+    unsigned      sleeps:1;         /* the VM does, when it has been taken */
+} snapshot_take_t;
 
 
 /* What a snapshot was taken of, as the text that the API shows. */
@@ -88,13 +93,28 @@ snapshot_seal(const config_t *config, const char *id, const char *file,
 }
 
 
+static const char *
+snapshot_id(const vm_op_t *op)
+{
+    return hatch_json_string(op->note, "snapshot_id", "");
+}
+
+
 static int
-snapshot_record(vm_op_t *op, const char *id, const char *name,
-    json_object **record, hatch_err_t *err)
+snapshot_was_running(const vm_op_t *op)
+{
+    return hatch_json_boolean(op->note, "was_running", 0);
+}
+
+
+static int
+snapshot_record(vm_op_t *op, hatch_err_t *err)
 {
     int                        rc;
     char                       key[64];
     int64_t                    memory, disk = 0;
+    const char                *id = snapshot_id(op);
+    snapshot_take_t           *wanted = op->arg;
     cleanup_json json_object  *new = json_object_new_object();
 
     memory = snapshot_seal(op->config, id, SNAPSHOT_MEMORY, err);
@@ -112,8 +132,8 @@ snapshot_record(vm_op_t *op, const char *id, const char *name,
     ADD("id", json_object_new_string(id));
     ADD("vm_id", json_object_new_string(op->vm.id));
 
-    if (name != NULL) {
-        ADD("name", json_object_new_string(name));
+    if (wanted->name != NULL) {
+        ADD("name", json_object_new_string(wanted->name));
     }
 
     (void) snprintf(key, sizeof(key), "%s" SNAPSHOT_MEMORY, id);
@@ -136,216 +156,180 @@ snapshot_record(vm_op_t *op, const char *id, const char *name,
     rc = records_add(&snapshots, new, NULL, err);
 
     if (rc == 0) {
-        *record = take(new);
+        wanted->record = take(new);
     }
 
     return rc;
 }
 
 
+static int
+snapshot_pause(vm_op_t *op, hatch_err_t *err)
+{
+    return !snapshot_was_running(op) || virDomainSuspend(op->domain) == 0
+           ? 0 : virt_error(err, "cannot pause the VM");
+}
+
+
 /*
- * The memory of a VM that is paused, into a file; it stays paused.  For QEMU
- * this is libvirt's external snapshot without disks: the process lives on, so
- * whatever fails later, the VM only has to be resumed.  The test driver has
- * no such thing; there, a save and a restore do.
+ * The VM as it was.  QEMU cannot save a guest again before it ran, so one that
+ * was paused runs for a moment, unless that is long ago.
  */
 static int
-snapshot_memory(vm_op_t *op, const char *path, hatch_err_t *err)
+snapshot_unpause(vm_op_t *op, hatch_err_t *err)
 {
-    int                             rc = 0;
-    virDomainSnapshotPtr            snapshot;
-    cleanup_free char              *xml = NULL;
+    int  rc;
 
-    work_step("saving the memory", host_save_timeout(op->config));
-
-    if (virt_driver(op->lease.conn)->forgets) {
-        if (virDomainSave(op->domain, path) == -1
-            || virDomainRestore(op->lease.conn, path) == -1
-            || virDomainSuspend(op->domain) == -1)
-        {
-            rc = virt_error(err, "cannot save the memory");
-        }
-
-        return rc;
+    if (op->domain == NULL || (op->recovers && !snapshot_was_running(op))) {
+        return 0;
     }
 
+    rc = vm_unpause(op, err);
+
+    return rc != 0 || snapshot_was_running(op)
+           || vm_is_active(op, err) != 1
+           || virDomainSuspend(op->domain) == 0
+           ? rc : virt_error(err, "cannot pause the VM again");
+}
+
+
+static int
+snapshot_memory(vm_op_t *op, hatch_err_t *err)
+{
+    char                 path[STATEDIR_PATH];
+    cleanup_free char   *xml = NULL;
+
+    snapshot_path(op->config, snapshot_id(op), "", path);
+
+    if (mkdir(path, 0711) == -1) {
+        return hatch_err_errno(err, errno, "cannot create \"%s\"", path);
+    }
+
+    snapshot_path(op->config, snapshot_id(op), SNAPSHOT_MEMORY, path);
     xml = xml_memory_snapshot(path, op->vm.disk_mib != 0, op->vm.has_seed);
+
     if (xml == NULL) {
         return hatch_err_errno(err, ENOMEM, "cannot save the memory");
     }
 
-    snapshot = virDomainSnapshotCreateXML(op->domain, xml,
-                                     VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA);
-    if (snapshot == NULL) {
-        return virt_error(err, "cannot save the memory");
-    }
+    return virt_driver(op->lease.conn)->save_memory(op->domain, path, xml) == 0
+           ? 0 : virt_error(err, "cannot save the memory");
+}
 
-    (void) virDomainSnapshotFree(snapshot);
+
+static int
+snapshot_delete_begun(vm_op_t *op, hatch_err_t *err)
+{
+    (void) err;
+
+    snapshot_delete_files(op->config, snapshot_id(op));
 
     return 0;
 }
 
 
-/* Memory and disk of the paused VM. */
 static int
-snapshot_capture(vm_op_t *op, const char *id, hatch_err_t *err)
+snapshot_disk(vm_op_t *op, hatch_err_t *err)
 {
-    int   rc;
-    char  memory[STATEDIR_PATH], disk[STATEDIR_PATH], dir[STATEDIR_PATH];
+    char  from[STATEDIR_PATH], to[STATEDIR_PATH];
 
-    snapshot_path(op->config, id, "", dir);
-    snapshot_path(op->config, id, SNAPSHOT_MEMORY, memory);
-
-    if (mkdir(dir, 0711) == -1) {
-        return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
+    if (op->vm.disk_mib == 0) {
+        return 0;
     }
 
-    rc = snapshot_memory(op, memory, err);
+    disk_path(op->config, op->vm.id, from);
+    snapshot_path(op->config, snapshot_id(op), SNAPSHOT_DISK, to);
 
-    if (rc == 0) {
-        rc = fault("snapshot.memory", err);
-    }
-
-    if (rc == 0 && op->vm.disk_mib != 0) {
-        work_step("copying the disk", host_save_timeout(op->config));
-        disk_path(op->config, op->vm.id, disk);
-        snapshot_path(op->config, id, SNAPSHOT_DISK, dir);
-        rc = statedir_copy(disk, dir, err);
-    }
-
-    return rc == 0 ? fault("snapshot.disk", err) : rc;
+    return statedir_copy(from, to, err);
 }
 
 
-/*
- * How the VM goes on.  QEMU cannot save a guest again before it ran, so one
- * that was paused, or is to sleep, runs for a moment.
- */
 static int
-snapshot_finish(vm_op_t *op, int was_running, int sleep, hatch_err_t *err)
+snapshot_is_whole(vm_op_t *op, hatch_err_t *err)
+{
+    (void) err;
+
+    return snapshot_is_recorded(op->config, snapshot_id(op));
+}
+
+
+static int
+snapshot_unrecord(vm_op_t *op, hatch_err_t *err)
 {
     int  rc;
 
-    rc = vm_unpause(op, err);
+    rc = records_mark_gone(&snapshots, snapshot_id(op), err);
 
-    if (rc == 0) {
-        rc = fault("snapshot.resumed", err);
+    return rc == HATCH_ERR_NOT_FOUND ? 0 : rc;
+}
+
+
+/* QEMU cannot save a guest again before it ran. */
+static int
+snapshot_resume(vm_op_t *op, hatch_err_t *err)
+{
+    return op->domain == NULL
+           || (op->recovers && !snapshot_was_running(op))
+           ? 0 : vm_unpause(op, err);
+}
+
+
+/* How it goes on: asleep, running, or paused again. */
+static int
+snapshot_sleep(vm_op_t *op, hatch_err_t *err)
+{
+    const snapshot_take_t  *wanted = op->arg;
+
+    if (op->recovers) {
+        return 0;
     }
 
-    if (rc != 0) {
-        return rc;
-    }
-
-    if (sleep) {
-        work_step("saving the memory", host_save_timeout(op->config));
-
+    if (wanted->sleeps) {
         if (virDomainManagedSave(op->domain, VIR_DOMAIN_SAVE_RUNNING) == -1) {
             return virt_error(err, "cannot put the VM to sleep");
         }
 
         saved_note(op);
-
-        return fault("snapshot.slept", err);
+        return 0;
     }
 
-    vm_step(op, "pausing the VM");
-
-    return was_running || virDomainSuspend(op->domain) == 0
+    return snapshot_was_running(op) || virDomainSuspend(op->domain) == 0
            ? 0 : virt_error(err, "cannot pause the VM again");
 }
 
 
-/* The VM as it was, and no files. */
-static void
-snapshot_undo(vm_op_t *op, const char *id, int was_running)
-{
-    int          state, reason, rc;
-    hatch_err_t  why;
-
-    if (records_mark_gone(&snapshots, id, &why) != 0
-        && why.code != HATCH_ERR_NOT_FOUND)
-    {
-        log_event(LOG_ERROR, "%s: snapshot %s remains: %s", op->vm.id, id,
-                  why.text);
-
-    } else {
-        snapshot_delete_files(op->config, id);
-    }
-
-    rc = 0;
-
-    if (virDomainGetState(op->domain, &state, &reason, 0) == -1) {
-        rc = virt_error(&why, "cannot look at the VM");
-
-    } else if (state != VIR_DOMAIN_SHUTOFF) {
-        rc = snapshot_finish(op, was_running, 0, &why);
-    }
-
-    if (rc == 0) {
-        (void) pending_end(op->config, op->vm.id);
-
-    } else {
-        log_event(LOG_WARN, "%s: not as it was yet: %s", op->vm.id, why.text);
-        pending_abandon(op->vm.id);
-    }
-}
-
-
+/* What libvirt is at work on was asked for by an agent that is gone. */
 static int
-snapshot_run(vm_op_t *op, const char *id, const char *name, int keep_running,
-    json_object **record, hatch_err_t *err)
+snapshot_settle(vm_op_t *op, hatch_err_t *err)
 {
-    int           rc, was_running = op->vm.state == HATCH_STATE_RUNNING;
-    json_object  *details = vm_note(op);
+    (void) err;
 
-    (void) json_object_object_add(details, "snapshot_id",
-                                  json_object_new_string(id));
-    (void) json_object_object_add(details, "was_running",
-                                  json_object_new_boolean(was_running));
+    vm_step(op, "ending the save of the VM");
+    (void) virDomainAbortJob(op->domain);
 
-    rc = pending_begin(op->config, op->vm.id, "snapshot", details, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    rc = fault("snapshot.noted", err);
-
-    if (rc == 0 && was_running) {
-        vm_step(op, "pausing the VM");
-
-        if (virDomainSuspend(op->domain) == -1) {
-            rc = virt_error(err, "cannot pause the VM");
-        }
-    }
-
-    if (rc == 0) {
-        rc = fault("snapshot.paused", err);
-    }
-
-    if (rc == 0) {
-        rc = snapshot_capture(op, id, err);
-    }
-
-    if (rc == 0) {
-        rc = snapshot_record(op, id, name, record, err);
-    }
-
-    if (rc == 0) {
-        rc = fault("snapshot.recorded", err);
-    }
-
-    if (rc == 0) {
-        rc = snapshot_finish(op, was_running, !keep_running, err);
-    }
-
-    if (rc != 0) {
-        snapshot_undo(op, id, was_running);
-    } else {
-        (void) pending_end(op->config, op->vm.id);
-    }
-
-    return rc;
+    return 0;
 }
+
+
+static const step_t  snapshot_steps[] = {
+    { .name = "paused", .doing = "pausing the VM", .deadline = STEP_CALL,
+      .run = snapshot_pause, .undo = snapshot_unpause },
+    { .name = "memory", .doing = "saving the memory", .deadline = STEP_SAVE,
+      .run = snapshot_memory, .undo = snapshot_delete_begun },
+    { .name = "disk", .doing = "copying the disk", .deadline = STEP_SAVE,
+      .run = snapshot_disk },
+    { .name = "recorded", .is_done = snapshot_is_whole,
+      .run = snapshot_record, .undo = snapshot_unrecord, .commits = 1 },
+    { .name = "resumed", .run = snapshot_resume },
+    { .name = "slept", .doing = "saving the memory", .deadline = STEP_SAVE,
+      .run = snapshot_sleep },
+    { .name = NULL }
+};
+
+const operation_t  snapshot_operation = {
+    .name = "snapshot", .steps = snapshot_steps, .settle = snapshot_settle,
+    .noted = 1, .undoes_all = 1
+};
 
 
 static int
@@ -362,28 +346,53 @@ snapshot_check_limit(vm_op_t *op, hatch_err_t *err)
 }
 
 
+/* Until it is taken back or whole, its note says which one it is. */
+static void
+snapshot_note(vm_op_t *op, const char *id)
+{
+    op->note = vm_note(op);
+
+    (void) json_object_object_add(op->note, "snapshot_id",
+                                  json_object_new_string(id));
+    (void) json_object_object_add(op->note, "was_running",
+                                  json_object_new_boolean(
+                                      op->vm.state == HATCH_STATE_RUNNING));
+}
+
+
+static int
+snapshot_may(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc;
+
+    if (op->vm.state != HATCH_STATE_RUNNING
+        && op->vm.state != HATCH_STATE_PAUSED)
+    {
+        return vm_conflict(op, "snapshot", err);
+    }
+
+    rc = snapshot_check_limit(op, err);
+
+    return rc == 0 ? vm_check_disks(op, "snapshot", err) : rc;
+}
+
+
 int
 snapshot_take(const config_t *config, const char *vm, const char *name,
     int keep_running, json_object **record, hatch_err_t *err)
 {
-    int      rc;
-    char     id[HATCH_ID_SIZE];
-    vm_t     after;
-    vm_op_t  op;
+    int              rc;
+    char             id[HATCH_ID_SIZE];
+    vm_t             after;
+    vm_op_t          op;
+    snapshot_take_t  wanted = { name, NULL, !keep_running };
 
     rc = vm_begin(&op, config, vm, err);
     if (rc != 0) {
         return rc;
     }
 
-    if (op.vm.state != HATCH_STATE_RUNNING
-        && op.vm.state != HATCH_STATE_PAUSED)
-    {
-        rc = vm_conflict(&op, "snapshot", err);
-
-    } else {
-        rc = snapshot_check_limit(&op, err);
-    }
+    rc = snapshot_may(&op, err);
 
     if (rc == 0 && hatch_id_make(HATCH_ID_SNAPSHOT, id) != 0) {
         rc = hatch_err_errno(err, errno, "no random numbers");
@@ -395,21 +404,22 @@ snapshot_take(const config_t *config, const char *vm, const char *name,
     }
 
     table_doing(vm, HATCH_STATE_SNAPSHOTTING);
-    rc = snapshot_run(&op, id, name, keep_running, record, err);
-
-    if (rc != 0) {
-        json_object_put(take(*record));
-    }
-
+    snapshot_note(&op, id);
+    op.arg = &wanted;
+    rc = operation_run(&snapshot_operation, &op, err);
     rc = vm_end(&op, rc, &after, err);
 
-    if (rc == 0) {
-        log_event(LOG_INFO, "%s: snapshot %s", vm, id);
-
-        if (after.state == HATCH_STATE_RUNNING) {
-            clock_set(vm);
-        }
+    if (rc != 0) {
+        json_object_put(wanted.record);
+        return rc;
     }
 
-    return rc;
+    *record = wanted.record;
+    log_event(LOG_INFO, "%s: snapshot %s", vm, id);
+
+    if (after.state == HATCH_STATE_RUNNING) {
+        clock_set(vm);
+    }
+
+    return 0;
 }

@@ -1,10 +1,13 @@
 #define _GNU_SOURCE
 
 #include "vm.h"
+#include "operation.h"
 #include "saved.h"
 #include "vm_private.h"
 #include "core/work.h"
+#include "store/disk.h"
 #include "store/pending.h"
+#include "store/statedir.h"
 #include "virt/clock.h"
 #include "virt/host.h"
 #include "virt/neighbor.h"
@@ -31,7 +34,10 @@
 /* How long an operation waits for the one before it on the same VM, ms. */
 #define VM_TURN_TIMEOUT   30000
 
-/* The same for one that then pulls the plug under it. */
+/* Until a guest that had suspended itself (S3) runs, ms. */
+#define VM_WAKEUP_TIMEOUT  5000
+
+/* How long one waits that then pulls the plug under it. */
 #define VM_FORCE_TIMEOUT  2000
 
 
@@ -196,7 +202,10 @@ vm_drop(vm_op_t *op)
         op->domain = NULL;
     }
 
+    vm_end_start(op);
     virt_release(&op->lease);
+    json_object_put(op->note);
+    op->note = NULL;
     table_end(op->vm.id);
 }
 
@@ -276,18 +285,58 @@ vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
 }
 
 
+int
+vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err)
+{
+    int                  rc;
+    char                 ours[STATEDIR_PATH] = "";
+    xml_other_disk_t     other;
+    cleanup_free char   *text = NULL;
+
+    vm_step(op, "reading the domain");
+
+    /* of the running domain, if it runs */
+    text = virDomainGetXMLDesc(op->domain, 0);
+    if (text == NULL) {
+        return virt_error(err, "cannot read the domain");
+    }
+
+    if (op->vm.disk_mib != 0) {
+        disk_path(op->config, op->vm.id, ours);
+    }
+
+    rc = xml_other_disk(text, ours, &other);
+
+    if (rc <= 0) {
+        return rc == 0 ? 0 : hatch_err_set(err, HATCH_ERR_LIBVIRT, "cannot "
+                                           "read the domain");
+    }
+
+    if (other.is_layer) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: "
+                             "another program's snapshot has put \"%.80s\" "
+                             "over its disk %s; merge it first (virsh "
+                             "blockcommit --shallow)", what, other.path, other.target);
+    }
+
+    return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: its disk "
+                         "%s, \"%.80s\", was not made by Hatch; detach it "
+                         "first", what, other.target, other.path);
+}
+
+
 /* --- start --- */
 
 int
 vm_prepare_start(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc = 0;
+    int  rc = 0, guests = virt_driver(op->lease.conn)->has_guests;
 
     work_start_begin(op->config, host_save_timeout(op->config));
+    op->starts = 1;
     vm_step(op, "preparing the network");
 
-    /* what libvirt's test driver starts takes no memory */
-    if (virt_driver(op->lease.conn)->has_guests) {
+    if (guests) {
         rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
     }
 
@@ -296,13 +345,40 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
         rc = net_reserve(op->lease.conn, op->config, op->vm.guest_mac,
                          op->vm.guest_ip, err);
 
-        if (rc == 0 && virt_driver(op->lease.conn)->has_guests) {
+        if (rc == 0 && guests) {
             neighbor_set(op->config->bridge_name, op->vm.guest_ip,
                          op->vm.guest_mac);
         }
     }
 
     return rc;
+}
+
+
+void
+vm_end_start(vm_op_t *op)
+{
+    if (op->starts) {
+        op->starts = 0;
+        work_start_end();
+    }
+}
+
+
+int
+vm_is_active(vm_op_t *op, hatch_err_t *err)
+{
+    int  active = op->domain != NULL ? virDomainIsActive(op->domain) : 0;
+
+    return active >= 0 ? active : virt_error(err, "cannot look at the VM");
+}
+
+
+int
+vm_resume_now(vm_op_t *op, hatch_err_t *err)
+{
+    return virDomainResume(op->domain) == 0
+           ? 0 : virt_error(err, "cannot resume the VM");
 }
 
 
@@ -313,13 +389,23 @@ vm_unpause(vm_op_t *op, hatch_err_t *err)
 
     vm_step(op, "resuming the VM");
 
-    if (virDomainGetState(op->domain, &state, &reason, 0) == 0
-        && state == VIR_DOMAIN_PAUSED && virDomainResume(op->domain) == -1)
-    {
-        return virt_error(err, "cannot resume the VM");
+    if (virDomainGetState(op->domain, &state, &reason, 0) == -1) {
+        return virt_error(err, "cannot look at the VM");
     }
 
-    return 0;
+    if (state == VIR_DOMAIN_PMSUSPENDED) {
+        if (virDomainPMWakeup(op->domain, 0) == -1) {
+            return virt_error(err, "cannot wake the guest, which has "
+                              "suspended itself");
+        }
+
+        /* QEMU says so a moment later */
+        (void) table_wait(op->vm.id, HATCH_STATE_RUNNING, VM_WAKEUP_TIMEOUT);
+
+        return 0;
+    }
+
+    return state == VIR_DOMAIN_PAUSED ? vm_resume_now(op, err) : 0;
 }
 
 
@@ -343,19 +429,7 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     table_doing(id, op.vm.state == HATCH_STATE_SNAPSHOTTED
                     ? HATCH_STATE_RESTORING : HATCH_STATE_STARTING);
 
-    rc = vm_prepare_start(&op, err);
-
-    if (rc == 0) {
-        rc = saved_start(&op, err);
-    }
-
-    /* one that was paused when somebody saved it comes up paused */
-    if (rc == 0) {
-        rc = vm_unpause(&op, err);
-    }
-
-    work_start_end();
-
+    rc = operation_run(&wake_operation, &op, err);
     rc = vm_end(&op, rc, vm, err);
 
     if (rc == 0 && op.vm.state == HATCH_STATE_SNAPSHOTTED) {
@@ -488,12 +562,7 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         return rc;
     }
 
-    vm_step(&op, "resuming the VM");
-
-    if (virDomainResume(op.domain) == -1) {
-        rc = virt_error(err, "cannot resume the VM");
-    }
-
+    rc = vm_unpause(&op, err);
     rc = vm_end(&op, rc, vm, err);
 
     if (rc == 0) {

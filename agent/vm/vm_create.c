@@ -1,23 +1,20 @@
-/* The two ends of a VM's life. */
+/* The beginning of a VM's life; its end is in vm_delete.c. */
 
 #define _GNU_SOURCE
 
 #include "files.h"
 #include "routes.h"
-#include "saved.h"
 #include "vm.h"
+#include "operation.h"
 #include "vm_private.h"
 #include "core/cleanup.h"
-#include "core/fault.h"
 #include "core/log.h"
 #include "core/work.h"
 #include "store/disk.h"
 #include "store/image.h"
-#include "store/pending.h"
 #include "store/seed.h"
 #include "store/statedir.h"
 #include "virt/host.h"
-#include "virt/neighbor.h"
 #include "virt/net.h"
 #include "virt/sync.h"
 #include "virt/virt.h"
@@ -208,118 +205,138 @@ vm_reserve(vm_op_t *op, hatch_err_t *err)
 }
 
 
-/* Seed, disk, reservation, definition, start: each a fault point. */
+/* What its steps need and recovery does not: those it only undoes. */
+typedef struct {
+    const image_t  *image;
+    const char     *user_data;
+} create_t;
+
+
 static int
-vm_build(vm_op_t *op, const image_t *image, const char *user_data,
-    hatch_err_t *err)
+create_seed(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc;
+    int              rc = 0;
+    const create_t  *create = op->arg;
 
-    rc = fault("create.noted", err);
-
-    if (rc == 0 && virt_driver(op->lease.conn)->forgets) {
+    if (virt_driver(op->lease.conn)->forgets) {
         rc = files_mark_test(op->config, op->vm.id, err);
     }
 
     if (rc == 0 && op->vm.has_seed) {
-        rc = seed_create(op->config, &op->vm, user_data, err);
+        rc = seed_create(op->config, &op->vm, create->user_data, err);
     }
 
-    if (rc == 0) {
-        rc = fault("create.seeded", err);
-    }
-
-    if (rc == 0 && op->vm.disk_mib != 0) {
-        rc = disk_create(op->config, &op->vm, image, err);
-    }
-
-    if (rc == 0) {
-        rc = fault("create.disk", err);
-    }
-
-    if (rc == 0) {
-        rc = vm_prepare_start(op, err);
-
-        if (rc == 0) {
-            rc = fault("create.reserved", err);
-        }
-
-        if (rc == 0) {
-            rc = vm_define(op, image, err);
-        }
-
-        if (rc == 0) {
-            table_defined(op->vm.id, HATCH_STATE_STARTING);
-            rc = fault("create.defined", err);
-        }
-
-        work_step("starting the VM", host_save_timeout(op->config));
-
-        if (rc == 0 && virDomainCreate(op->domain) == -1) {
-            rc = virt_error(err, "cannot start the VM");
-        }
-
-        work_start_end();
-    }
-
-    return rc == 0 ? fault("create.started", err) : rc;
+    return rc;
 }
 
 
-/* Undoes what there is of a VM that could not be built. */
-static void
-vm_unbuild(vm_op_t *op)
+static int
+create_disk(vm_op_t *op, hatch_err_t *err)
 {
-    hatch_err_t  why;
+    const create_t  *create = op->arg;
 
-    if (vm_erase(op, &why) != 0) {
-        log_event(LOG_WARN, "%s: not undone yet: %s", op->vm.id, why.text);
-        pending_abandon(op->vm.id);
-    }
+    return op->vm.disk_mib != 0
+           ? disk_create(op->config, &op->vm, create->image, err) : 0;
 }
+
+
+static int
+create_define(vm_op_t *op, hatch_err_t *err)
+{
+    int              rc;
+    const create_t  *create = op->arg;
+
+    rc = vm_define(op, create->image, err);
+
+    if (rc == 0) {
+        table_defined(op->vm.id, HATCH_STATE_STARTING);
+    }
+
+    return rc;
+}
+
+
+static int
+create_start(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc = 0;
+
+    if (virDomainCreate(op->domain) == -1) {
+        rc = virt_error(err, "cannot start the VM");
+    }
+
+    vm_end_start(op);
+
+    return rc;
+}
+
+
+/* All that names it goes: the domain, then its place in the table, routes. */
+static int
+create_undefine(vm_op_t *op, hatch_err_t *err)
+{
+    int       rc;
+    unsigned  n;
+
+    rc = vm_undefine(op, err);
+
+    if (rc == 0) {
+        rc = vm_forget(op, err);
+    }
+
+    return rc == 0 ? routes_delete(op->config, op->vm.id, &n, err) : rc;
+}
+
+
+static int
+create_delete_files(vm_op_t *op, hatch_err_t *err)
+{
+    (void) err;
+
+    files_delete(op->config, op->vm.id);
+
+    return 0;
+}
+
+
+static const step_t  create_steps[] = {
+    { .name = "seeded", .run = create_seed, .undo = create_delete_files },
+    { .name = "disk", .run = create_disk },
+    { .name = "reserved", .run = vm_prepare_start, .undo = vm_release },
+    { .name = "defined", .run = create_define, .undo = create_undefine },
+    { .name = "started", .doing = "starting the VM", .deadline = STEP_SAVE,
+      .is_done = vm_is_active, .run = create_start, .commits = 1 },
+    { .name = NULL }
+};
+
+const operation_t  create_operation = {
+    .name = "create", .steps = create_steps, .noted = 1, .undoes_all = 1
+};
 
 
 static int
 vm_create_reserved(vm_op_t *op, const vm_request_t *request,
     const image_t *image, hatch_err_t *err)
 {
-    int                        rc = 0;
+    create_t                   create = { image, request->user_data };
     cleanup_json json_object  *record = NULL;
+
+    if (create.user_data == NULL) {
+        create.user_data = VM_NO_USER_DATA;
+    }
 
     /* again: image_delete() looks at what is reserved */
     record = image_get(op->config, image->id);
 
     if (record == NULL) {
-        rc = hatch_err_set(err, HATCH_ERR_INVALID,
-                           "\"image_id\": no image \"%s\"", image->id);
+        return hatch_err_set(err, HATCH_ERR_INVALID,
+                             "\"image_id\": no image \"%s\"", image->id);
     }
 
-    if (rc == 0) {
-        rc = pending_begin(op->config, op->vm.id, "create",
-                           vm_note(op), err);
-    }
+    op->note = vm_note(op);
+    op->arg = &create;
 
-    if (rc != 0) {
-        return rc;
-    }
-
-    rc = vm_build(op, image, request->user_data != NULL ? request->user_data
-                                                        : VM_NO_USER_DATA,
-                  err);
-
-    /* with a note that stays, the next agent would undo it */
-    if (rc == 0 && pending_end(op->config, op->vm.id) != 0) {
-        rc = hatch_err_set(err, HATCH_ERR_SYSTEM, "cannot end the creation; "
-                           "is the state directory writable?");
-    }
-
-    /* before it is undone: the table has forgotten the VM then */
-    if (rc != 0) {
-        rc = vm_forced(op, rc, err);
-        vm_unbuild(op);
-    }
-
-    return rc;
+    return operation_run(&create_operation, op, err);
 }
 
 
@@ -376,175 +393,4 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
     }
 
     return rc;
-}
-
-
-/* --- the other end --- */
-
-/* Ends and undefines the domain; also if somebody just starts it. */
-static int
-vm_undefine(vm_op_t *op, hatch_err_t *err)
-{
-    int  rc;
-
-    vm_step_kill(op->config);
-    (void) virDomainDestroy(op->domain);
-
-    vm_step(op, "undefining the VM");
-
-    if (virDomainUndefineFlags(op->domain,
-                               VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                               | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
-        == -1)
-    {
-        rc = virt_error(err, "cannot undefine the VM");
-
-        if (rc != HATCH_ERR_NOT_FOUND && virDomainIsPersistent(op->domain)
-                                         != 0)
-        {
-            return rc;
-        }
-    }
-
-    /* what is still running now has no definition and goes for good */
-    if (virDomainIsActive(op->domain) == 1
-        && virDomainDestroy(op->domain) == -1
-        && virDomainIsActive(op->domain) == 1)
-    {
-        return virt_error(err, "cannot stop the VM");
-    }
-
-    return 0;
-}
-
-
-static int
-vm_release(vm_op_t *op, hatch_err_t *err)
-{
-    if (!op->vm.enable_network || op->vm.guest_ip.s_addr == 0) {
-        return 0;
-    }
-
-    vm_step(op, "releasing the address");
-
-    if (virt_driver(op->lease.conn)->has_guests) {
-        neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
-    }
-
-    return net_release(op->lease.conn, op->config, op->vm.guest_mac,
-                       op->vm.guest_ip, err);
-}
-
-
-/*
- * The files, which may be what fills the disk, go even if the routes cannot:
- * both are tried again until they are gone.
- */
-static int
-vm_erase_rest(vm_op_t *op, hatch_err_t *err)
-{
-    int          rc, routes;
-    unsigned     n;
-    hatch_err_t  why;
-    const char  *id = op->vm.id;
-
-    routes = routes_delete(op->config, id, &n, &why);
-    rc = fault("delete.routes", err);
-
-    if (rc == 0) {
-        files_delete(op->config, id);
-        saved_delete_aside(op);
-        rc = fault("delete.files", err);
-    }
-
-    if (rc == 0) {
-        rc = vm_release(op, err);
-    }
-
-    if (rc == 0) {
-        rc = fault("delete.released", err);
-    }
-
-    if (rc == 0 && routes != 0) {
-        *err = why;
-        rc = routes;
-    }
-
-    return rc == 0 ? pending_end(op->config, id) : rc;
-}
-
-
-int
-vm_erase(vm_op_t *op, hatch_err_t *err)
-{
-    int          rc = 0;
-    const char  *id = op->vm.id;
-
-    if (op->domain != NULL) {
-        rc = vm_undefine(op, err);
-    }
-
-    if (rc == 0) {
-        rc = fault("delete.undefined", err);
-    }
-
-    if (rc != 0) {
-        return rc;
-    }
-
-    /* libvirt has it no more: out of table and zone, then its routes */
-    rc = sync_vm(op->lease.conn, id, err);
-
-    if (rc != HATCH_ERR_NOT_FOUND) {
-        return rc != 0 ? rc : hatch_err_set(err, HATCH_ERR_LIBVIRT,
-                                            "libvirt still has the VM");
-    }
-
-    rc = fault("delete.forgotten", err);
-
-    return rc == 0 ? vm_erase_rest(op, err) : rc;
-}
-
-
-int
-vm_delete(const config_t *config, const char *id, hatch_err_t *err)
-{
-    int      rc;
-    vm_t     vm;
-    vm_op_t  op;
-
-    rc = vm_begin_force(&op, config, id, 1, err);
-    if (rc != 0) {
-        return rc;
-    }
-
-    table_doing(id, HATCH_STATE_STOPPING);
-    rc = pending_begin_anyway(config, id, "delete", vm_note(&op), err);
-
-    if (rc == 0) {
-        rc = fault("delete.noted", err);
-    }
-
-    if (rc == 0) {
-        rc = vm_erase(&op, err);
-    }
-
-    if (rc != 0 && virDomainIsPersistent(op.domain) == 1) {
-        (void) pending_undone(config, id);  /* it is as it was, or stopped */
-        return vm_end(&op, rc, &vm, err);
-    }
-
-    if (rc != 0) {
-        log_event(LOG_WARN, "%s: not all deleted yet: %s", id, err->text);
-        pending_abandon(id);
-    }
-
-    if (rc != 0 && table_has(id)) {
-        return vm_end(&op, rc, &vm, err);
-    }
-
-    vm_drop(&op);
-    log_event(LOG_INFO, "%s: deleted", id);
-
-    return 0;
 }

@@ -18,9 +18,17 @@ typedef struct {
     virt_lease_t     lease;
     virDomainPtr     domain;
     vm_t             vm;                /* as it was at the beginning */
+
+    /* for the steps (operation.h) */
+    json_object     *note;              /* or NULL; recovery has it, too */
+    void            *arg;               /* what recovery has not */
+
     unsigned         forced:1;          /* vm_begin_force() pulled the plug */
     unsigned         deletes:1;         /* whatever state the VM is in */
     unsigned         quick:1;           /* libvirt has not been asked */
+    unsigned         starts:1;          /* has one of the turns to start */
+    unsigned         recovers:1;        /* nobody waits, and arg is NULL */
+    unsigned         abandoned:1;       /* it did not end: recovery goes on */
 } vm_op_t;
 
 
@@ -64,7 +72,7 @@ int vm_forced(const vm_op_t *op, int rc, hatch_err_t *err);
  */
 int vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err);
 
-/* The same for a VM that is not to be looked at any more. */
+/* The same for a VM that is not to be looked at any more.  Puts op->note. */
 void vm_drop(vm_op_t *op);
 
 /* "cannot WHAT the VM: it is STATE"; the operation is still to be ended. */
@@ -85,17 +93,40 @@ void vm_step_kill(const config_t *config);
 
 /*
  * Makes room for a VM to start: turn, host memory, reservation.  After it,
- * work_start_end() is due, also if it fails.
+ * vm_end_start() is due, also if it fails.
  */
 int vm_prepare_start(vm_op_t *op, hatch_err_t *err);
 
-/* Lets the guest run, if it is paused. */
-int vm_unpause(vm_op_t *op, hatch_err_t *err);
+/* Gives the turn back, if it has one. */
+void vm_end_start(vm_op_t *op);
 
 /*
- * Deletes a VM with all that belongs to it, in any state: domain, routes,
- * reservation, files.  What it cannot delete remains, with an error.
+ * Lets the guest run, if it is paused or has suspended itself (S3).  Asks
+ * libvirt first.
  */
-int vm_erase(vm_op_t *op, hatch_err_t *err);
+int vm_unpause(vm_op_t *op, hatch_err_t *err);
+
+/* The same at once, for a guest that is thought to be paused. */
+int vm_resume_now(vm_op_t *op, hatch_err_t *err);
+
+/* 1 if there is a process, 0 if there is none, or an error. */
+int vm_is_active(vm_op_t *op, hatch_err_t *err);
+
+/*
+ * Is the disk that the guest writes to the one that the agent made, and the
+ * only one?  A backup tool's snapshot puts a layer over it; then a copy of it
+ * would not be what the guest has.  HATCH_ERR_CONFLICT names the disk; what is
+ * "snapshot" or "restore".
+ */
+int vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err);
+
+/* Ends and undefines the domain, if there is one. */
+int vm_undefine(vm_op_t *op, hatch_err_t *err);
+
+/* libvirt has it no more: out of the table and the zone. */
+int vm_forget(vm_op_t *op, hatch_err_t *err);
+
+/* Gives back its address. */
+int vm_release(vm_op_t *op, hatch_err_t *err);
 
 #endif /* HATCH_AGENT_VM_PRIVATE_H_INCLUDED */

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "vm_sleep.h"
+#include "operation.h"
 #include "saved.h"
 #include "vm_private.h"
 #include "core/work.h"
@@ -14,7 +15,6 @@
 #include "hatch_clock.h"
 
 #include <errno.h>
-#include <libvirt/virterror.h>
 #include <string.h>
 
 
@@ -81,6 +81,49 @@ vm_idle_pause(const config_t *config, const char *id, hatch_err_t *err)
 }
 
 
+static int
+sleep_step_save(vm_op_t *op, hatch_err_t *err)
+{
+    int  state, reason, rc = 0;
+
+    /* one that has suspended itself cannot be saved before it is awake */
+    if (virDomainGetState(op->domain, &state, &reason, 0) == 0
+        && state == VIR_DOMAIN_PMSUSPENDED)
+    {
+        rc = vm_unpause(op, err);
+    }
+
+    if (rc == 0
+        && virDomainManagedSave(op->domain, VIR_DOMAIN_SAVE_RUNNING) == -1)
+    {
+        rc = virt_error(err, "cannot save the memory");
+    }
+
+    return rc;
+}
+
+
+static int
+sleep_step_note(vm_op_t *op, hatch_err_t *err)
+{
+    (void) err;
+
+    saved_note(op);
+
+    return 0;
+}
+
+
+/* libvirt itself goes back to before when a save fails or is cancelled. */
+static const step_t  sleep_steps[] = {
+    { .name = "saved", .run = sleep_step_save },
+    { .name = "noted", .run = sleep_step_note },
+    { .name = NULL }
+};
+
+const operation_t  sleep_operation = { .name = "sleep", .steps = sleep_steps };
+
+
 int
 vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
 {
@@ -100,12 +143,10 @@ vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
 
     table_doing(id, HATCH_STATE_SNAPSHOTTING);
 
-    if (virDomainManagedSave(op.domain, VIR_DOMAIN_SAVE_RUNNING) == -1) {
-        rc = virt_error(err, "cannot save the memory");
+    rc = operation_run(&sleep_operation, &op, err);
 
-    } else {
+    if (rc == 0) {
         table_count(TABLE_SAVED);
-        saved_note(&op);
     }
 
     table_save_end(id);
@@ -180,7 +221,35 @@ rise_kind(virDomainPtr domain)
 }
 
 
-/* From saved memory, or from the disk. */
+/* From saved memory, or from the disk; op->arg is told which. */
+static int
+rise_step_start(vm_op_t *op, hatch_err_t *err)
+{
+    int                 rc = saved_start(op, err);
+    hatch_wake_kind_t  *kind = op->arg;
+
+    vm_end_start(op);
+
+    if (rc == 0 && kind != NULL) {
+        *kind = rise_kind(op->domain);
+    }
+
+    return rc;
+}
+
+
+/* What was saved paused comes up so. */
+static const step_t  wake_steps[] = {
+    { .name = "prepared", .run = vm_prepare_start },
+    { .name = "started", .run = rise_step_start },
+    { .name = "running", .doing = "resuming the VM", .deadline = STEP_CALL,
+      .run = vm_unpause },
+    { .name = NULL }
+};
+
+const operation_t  wake_operation = { .name = "wake", .steps = wake_steps };
+
+
 static int
 rise_start(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
 {
@@ -193,30 +262,11 @@ rise_start(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
     table_doing(op->vm.id, op->vm.state == HATCH_STATE_SNAPSHOTTED
                            ? HATCH_STATE_RESTORING : HATCH_STATE_STARTING);
 
-    rc = vm_prepare_start(op, err);
-
-    if (rc == 0) {
-        rc = saved_start(op, err);
-    }
-
-    if (rc == 0) {
-        *kind = rise_kind(op->domain);
-        rc = vm_unpause(op, err);
-    }
-
-    work_start_end();
+    op->arg = kind;
+    rc = operation_run(&wake_operation, op, err);
+    op->arg = NULL;
 
     return rc;
-}
-
-
-static int
-rise_resume(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
-{
-    *kind = HATCH_WAKE_KIND_RESUME;
-
-    return virDomainResume(op->domain) == 0
-           ? 0 : virt_error(err, "cannot resume the VM");
 }
 
 
@@ -227,9 +277,8 @@ rise_up(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
     int  rc;
 
     /* in a hurry: nearly always the table is right */
-    if (op->vm.state == HATCH_STATE_PAUSED
-        && rise_resume(op, kind, err) == 0)
-    {
+    if (op->vm.state == HATCH_STATE_PAUSED && vm_resume_now(op, err) == 0) {
+        *kind = HATCH_WAKE_KIND_RESUME;
         return 0;
     }
 
@@ -245,12 +294,17 @@ rise_up(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
         return 0;
 
     case HATCH_STATE_PAUSED:
-        return rise_resume(op, kind, err);
+        *kind = HATCH_WAKE_KIND_RESUME;
+        return vm_unpause(op, err);
 
     case HATCH_STATE_ERROR:
         /* one whose disk had no room left is still there */
-        return virDomainIsActive(op->domain) == 1
-               ? rise_resume(op, kind, err) : rise_start(op, kind, err);
+        if (virDomainIsActive(op->domain) != 1) {
+            return rise_start(op, kind, err);
+        }
+
+        *kind = HATCH_WAKE_KIND_RESUME;
+        return vm_unpause(op, err);
 
     default:
         return rise_start(op, kind, err);

@@ -16,9 +16,12 @@
 #define NGX_HATCH_BUSY_PASS_MAX  10000
 
 
-static void ngx_hatch_busy_stamp(ngx_hatch_busy_t *hb,
+static ngx_inline void ngx_hatch_busy_go(ngx_hatch_busy_t *hb,
+    ngx_hatch_busy_node_t *node);
+static ngx_inline void ngx_hatch_busy_stamp(ngx_hatch_busy_t *hb,
     ngx_hatch_busy_node_t *node, uint64_t now, uint64_t fresh);
-static ngx_msec_t ngx_hatch_busy_interval(ngx_hatch_busy_node_t *node);
+static ngx_inline ngx_msec_t ngx_hatch_busy_interval(
+    ngx_hatch_busy_node_t *node);
 static void ngx_hatch_busy_timer(ngx_event_t *ev);
 
 
@@ -42,12 +45,19 @@ ngx_hatch_busy_begin(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
     node->idle_timeout = vm->idle_timeout;
     node->pass = pass;
 
-    ngx_hatch_busy_again(hb, node);
+    ngx_hatch_busy_go(hb, node);
 }
 
 
 void
 ngx_hatch_busy_again(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node)
+{
+    ngx_hatch_busy_go(hb, node);
+}
+
+
+static ngx_inline void
+ngx_hatch_busy_go(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node)
 {
     ngx_msec_t  interval;
 
@@ -97,7 +107,7 @@ ngx_hatch_busy_end(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node)
 }
 
 
-static void
+static ngx_inline void
 ngx_hatch_busy_stamp(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
     uint64_t now, uint64_t fresh)
 {
@@ -121,7 +131,7 @@ ngx_hatch_busy_stamp(ngx_hatch_busy_t *hb, ngx_hatch_busy_node_t *node,
 }
 
 
-static ngx_msec_t
+static ngx_inline ngx_msec_t
 ngx_hatch_busy_interval(ngx_hatch_busy_node_t *node)
 {
     if (node->pass) {

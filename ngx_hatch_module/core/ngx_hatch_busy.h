@@ -26,7 +26,7 @@ typedef struct {
 } ngx_hatch_busy_t;
 
 
-/* A request; zeroed at first.  The memory is the caller's. */
+/* A request; not active at first.  The memory is the caller's. */
 
 typedef struct {
     ngx_queue_t              queue;

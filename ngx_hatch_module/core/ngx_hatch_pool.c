@@ -17,22 +17,24 @@
 /*
  * Those of one key are a stack, the one used last on top; the tops of a
  * bucket are a list.  All are made at once and never freed, so that keeping a
- * connection needs no memory.
+ * connection needs no memory.  Two cache lines, the first for finding it.
  */
 
 struct ngx_hatch_pool_idle_s {
-    ngx_queue_t              queue;         /* of the pool */
-    ngx_queue_t              all;           /* of all pools */
-    ngx_hatch_pool_t        *pool;
+    ngx_hatch_pool_key_t     key;
+    ngx_hatch_pool_idle_t   *next;          /* top: in its bucket; or free */
     ngx_connection_t        *connection;
-    ngx_msec_t               since;
-    ngx_msec_t               timeout;       /* of the guest; 0: none said */
+
+    ngx_queue_t              queue;         /* of the pool */
+    ngx_hatch_pool_t        *pool;
     ngx_hatch_pool_idle_t   *above;         /* NULL: it is the top one */
     ngx_hatch_pool_idle_t   *below;
-    ngx_hatch_pool_idle_t   *next;          /* top: in its bucket; or free */
+    ngx_msec_t               since;
+    ngx_msec_t               timeout;       /* of the guest; 0: none said */
     ngx_uint_t               n;             /* top: how many there are */
-    ngx_hatch_pool_key_t     key;
 };
+
+#define NGX_HATCH_POOL_LINE  64
 
 
 static ngx_uint_t ngx_hatch_pool_fresh(ngx_hatch_pool_idle_t *idle);
@@ -40,8 +42,8 @@ static const char *ngx_hatch_pool_refuse(ngx_hatch_pool_t *pool,
     ngx_connection_t *c);
 static void ngx_hatch_pool_make_room(ngx_hatch_pool_t *pool);
 static ngx_int_t ngx_hatch_pool_init(ngx_hatch_pool_t *pool);
-static ngx_hatch_pool_idle_t **ngx_hatch_pool_find(ngx_hatch_pool_t *pool,
-    ngx_hatch_pool_key_t *key);
+static ngx_inline ngx_hatch_pool_idle_t **ngx_hatch_pool_find(
+    ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key);
 static void ngx_hatch_pool_push(ngx_hatch_pool_t *pool,
     ngx_hatch_pool_idle_t **link, ngx_hatch_pool_key_t *key,
     ngx_connection_t *c, ngx_msec_t timeout);
@@ -55,9 +57,9 @@ static void ngx_hatch_pool_timer(ngx_event_t *ev);
 static void ngx_hatch_pool_cleanup(void *data);
 
 
-/* Of all pools of this process: idle connections, and how many. */
+/* All pools of this process, and how many connections they have. */
 
-static ngx_queue_t  ngx_hatch_pool_all;     /* waits longest: last */
+static ngx_queue_t  ngx_hatch_pools;
 static ngx_uint_t   ngx_hatch_pool_n;
 
 
@@ -65,8 +67,14 @@ ngx_connection_t *
 ngx_hatch_pool_get(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key,
     ngx_uint_t fresh, ngx_log_t *log)
 {
+    uint64_t                 hash;
     ngx_connection_t        *c;
     ngx_hatch_pool_idle_t  **link;
+
+    hash = hatch_hash_word(0, key->guest);
+    hash = hatch_hash_word(hash, key->address[0] ^ key->address[1]);
+    hash = hatch_hash_word(hash, key->protocol ^ key->name);
+    key->hash = hatch_hash_end(hash);
 
     if (pool->pid != ngx_pid) {
         return NULL;
@@ -150,9 +158,7 @@ ngx_hatch_pool_put(ngx_hatch_pool_t *pool, ngx_connection_t *c,
         return NGX_DECLINED;
     }
 
-    if (pool->free == NULL
-        || ngx_hatch_pool_n >= ngx_max(ngx_cycle->connection_n / 2, 1))
-    {
+    if (pool->free == NULL || ngx_hatch_pool_n >= pool->all) {
         ngx_hatch_pool_make_room(pool);
 
         /* what was closed may have been the link */
@@ -248,7 +254,8 @@ ngx_hatch_pool_refuse(ngx_hatch_pool_t *pool, ngx_connection_t *c)
 static void
 ngx_hatch_pool_make_room(ngx_hatch_pool_t *pool)
 {
-    ngx_queue_t  *q;
+    ngx_queue_t            *q;
+    ngx_hatch_pool_idle_t  *idle, *oldest;
 
     if (pool->free == NULL) {
         q = ngx_queue_last(&pool->idle);
@@ -257,9 +264,29 @@ ngx_hatch_pool_make_room(ngx_hatch_pool_t *pool)
         return;
     }
 
-    q = ngx_queue_last(&ngx_hatch_pool_all);
-    ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, all),
-                         "half of worker_connections are kept");
+    oldest = NULL;
+
+    for (q = ngx_queue_head(&ngx_hatch_pools);
+         q != ngx_queue_sentinel(&ngx_hatch_pools);
+         q = ngx_queue_next(q))
+    {
+        pool = ngx_queue_data(q, ngx_hatch_pool_t, pools);
+
+        if (ngx_queue_empty(&pool->idle)) {
+            continue;
+        }
+
+        idle = ngx_queue_data(ngx_queue_last(&pool->idle),
+                              ngx_hatch_pool_idle_t, queue);
+
+        if (oldest == NULL
+            || (ngx_msec_int_t) (idle->since - oldest->since) < 0)
+        {
+            oldest = idle;
+        }
+    }
+
+    ngx_hatch_pool_close(oldest, "half of worker_connections are kept");
 }
 
 
@@ -270,18 +297,20 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
     ngx_pool_cleanup_t     *cln;
     ngx_hatch_pool_idle_t  *idle;
 
-    if (ngx_hatch_pool_all.next == NULL) {
-        ngx_queue_init(&ngx_hatch_pool_all);
+    if (ngx_hatch_pools.next == NULL) {
+        ngx_queue_init(&ngx_hatch_pools);
     }
 
-    max = ngx_max(ngx_min(pool->max, ngx_cycle->connection_n / 2), 1);
+    pool->all = ngx_max(ngx_cycle->connection_n / 2, 1);
+    max = ngx_min(pool->max, pool->all);
 
     for (buckets = 64; buckets < max; buckets *= 2) {
         /* void */
     }
 
     cln = ngx_pool_cleanup_add(ngx_cycle->pool, 0);
-    idle = ngx_palloc(ngx_cycle->pool, max * sizeof(ngx_hatch_pool_idle_t));
+    idle = ngx_palloc(ngx_cycle->pool, max * sizeof(ngx_hatch_pool_idle_t)
+                                       + NGX_HATCH_POOL_LINE);
     pool->hash = ngx_pcalloc(ngx_cycle->pool,
                              buckets * sizeof(ngx_hatch_pool_idle_t *));
 
@@ -293,7 +322,10 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
     cln->handler = ngx_hatch_pool_cleanup;
     cln->data = pool;
 
+    idle = (ngx_hatch_pool_idle_t *) ngx_align_ptr(idle, NGX_HATCH_POOL_LINE);
+
     pool->mask = buckets - 1;
+    ngx_queue_insert_tail(&ngx_hatch_pools, &pool->pools);
     ngx_queue_init(&pool->idle);
     pool->free = NULL;
 
@@ -316,19 +348,13 @@ ngx_hatch_pool_init(ngx_hatch_pool_t *pool)
 
 /* The link to the top one of a key, or to the NULL where it would be. */
 
-static ngx_hatch_pool_idle_t **
+static ngx_inline ngx_hatch_pool_idle_t **
 ngx_hatch_pool_find(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key)
 {
-    uint64_t                 hash;
     ngx_hatch_pool_key_t    *k;
     ngx_hatch_pool_idle_t  **link;
 
-    hash = hatch_hash_word(0, key->guest);
-    hash = hatch_hash_word(hash, key->address[0] ^ key->address[1]);
-    hash = hatch_hash_word(hash, key->protocol ^ key->name
-                                 ^ (uint64_t) key->port << 48);
-
-    link = &pool->hash[hatch_hash_end(hash) & pool->mask];
+    link = &pool->hash[key->hash & pool->mask];
 
     for ( /* void */ ; *link != NULL; link = &(*link)->next) {
         k = &(*link)->key;
@@ -337,9 +363,7 @@ ngx_hatch_pool_find(ngx_hatch_pool_t *pool, ngx_hatch_pool_key_t *key)
             && k->address[0] == key->address[0]
             && k->address[1] == key->address[1]
             && k->protocol == key->protocol
-            && k->name == key->name
-            && k->port == key->port
-            && k->family == key->family)
+            && k->name == key->name)
         {
             break;
         }
@@ -380,7 +404,6 @@ ngx_hatch_pool_push(ngx_hatch_pool_t *pool, ngx_hatch_pool_idle_t **link,
     idle->since = ngx_current_msec;
     idle->timeout = timeout;
     ngx_queue_insert_head(&pool->idle, &idle->queue);
-    ngx_queue_insert_head(&ngx_hatch_pool_all, &idle->all);
     ngx_hatch_pool_n++;
 
     c->data = idle;
@@ -416,7 +439,6 @@ ngx_hatch_pool_take(ngx_hatch_pool_idle_t *idle, ngx_hatch_pool_idle_t **link)
     }
 
     ngx_queue_remove(&idle->queue);
-    ngx_queue_remove(&idle->all);
     ngx_hatch_pool_n--;
 
     idle->next = pool->free;
@@ -534,6 +556,8 @@ ngx_hatch_pool_cleanup(void *data)
         ngx_hatch_pool_close(ngx_queue_data(q, ngx_hatch_pool_idle_t, queue),
                              "the cycle ends");
     }
+
+    ngx_queue_remove(&pool->pools);
 
     if (pool->timer.timer_set) {
         ngx_del_timer(&pool->timer);

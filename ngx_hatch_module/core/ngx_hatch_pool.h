@@ -30,10 +30,15 @@ typedef struct {
     uint64_t                 guest;         /* another one, another guest */
     uint64_t                 address[2];    /* as in the zone, zero-padded */
     uint64_t                 protocol;      /* what is spoken */
-    uint32_t                 name;          /* a hash of TLS' names */
-    uint16_t                 port;
-    uint16_t                 family;
+    uint64_t                 name;          /* a hash of TLS' names, ... */
+
+    uint64_t                 hash;          /* of these, by the pool itself */
 } ngx_hatch_pool_key_t;
+
+/* ... port and family, which share a word with it. */
+
+#define ngx_hatch_pool_name(name, port, family)                               \
+    ((name) | (uint64_t) (port) << 32 | (uint64_t) (family) << 48)
 
 
 typedef struct {
@@ -47,6 +52,8 @@ typedef struct {
     /* of this worker */
     ngx_pid_t                pid;
     ngx_uint_t               mask;          /* of hash[] */
+    ngx_uint_t               all;           /* most in all pools */
+    ngx_queue_t              pools;         /* of this process */
     ngx_hatch_pool_idle_t  **hash;          /* the top one of each key */
     ngx_hatch_pool_idle_t   *free;
     ngx_queue_t              idle;          /* waits longest: last */
@@ -66,7 +73,8 @@ ngx_connection_t *ngx_hatch_pool_get(ngx_hatch_pool_t *pool,
  * Keeps a connection that nobody uses, for at most timeout ms, which is what
  * its guest said (0: it said nothing).  Of a pool that is full, the one that
  * waits longest makes room.  NGX_DECLINED: it is not kept (it is used up, or
- * its host has enough), and still the caller's.
+ * its host has enough), and still the caller's.  The key is one that
+ * ngx_hatch_pool_get() was called with.
  *
  * All pools of a worker keep at most half of worker_connections; when they
  * have as many, the one that waits longest in any of them makes room.

@@ -246,31 +246,6 @@ ngx_hatch_store_get(ngx_hatch_store_t *hs)
 }
 
 
-int
-ngx_hatch_store_lookup(ngx_hatch_store_t *hs, ngx_str_t *subdomain,
-    hatch_target_t *target, hatch_err_t *err)
-{
-    int             rc;
-    hatch_store_t  *store;
-
-    if (hs->opened == NULL && ngx_hatch_store_get(hs) == NULL) {
-        *err = hs->reason;
-        return HATCH_ERR_UNAVAILABLE;
-    }
-
-    store = hs->opened->store;
-
-    rc = hatch_store_lookup(store, (char *) subdomain->data, subdomain->len,
-                            target, err);
-
-    if (hatch_store_index_wanted(store)) {
-        ngx_hatch_store_index(hs);
-    }
-
-    return rc;
-}
-
-
 ngx_int_t
 ngx_hatch_store_count(ngx_hatch_store_t *hs, uint64_t *count, hatch_err_t *err)
 {

@@ -85,13 +85,6 @@ ngx_int_t ngx_hatch_store_init_module(ngx_cycle_t *cycle,
  */
 hatch_store_t *ngx_hatch_store_get(ngx_hatch_store_t *hs);
 
-/*
- * Where the requests for a subdomain go: as hatch_store_lookup().  Has the
- * index built where there is none to use.
- */
-int ngx_hatch_store_lookup(ngx_hatch_store_t *hs, ngx_str_t *subdomain,
-    hatch_target_t *target, hatch_err_t *err);
-
 /* Has the index built, or seen whole, if that is not under way. */
 void ngx_hatch_store_index(ngx_hatch_store_t *hs);
 
@@ -137,6 +130,38 @@ struct ngx_hatch_opened_s {
     unsigned                indexing:1;     /* that task is */
     unsigned                index_failed:1; /* and that was logged */
 };
+
+
+/*
+ * --- for each request ---
+ *
+ * Where the requests for a subdomain go: as hatch_store_lookup().  Has the
+ * index built where there is none to use.
+ */
+
+static ngx_inline int
+ngx_hatch_store_lookup(ngx_hatch_store_t *hs, ngx_str_t *subdomain,
+    hatch_target_t *target, hatch_err_t *err)
+{
+    int             rc;
+    hatch_store_t  *store;
+
+    if (hs->opened == NULL && ngx_hatch_store_get(hs) == NULL) {
+        *err = hs->reason;
+        return HATCH_ERR_UNAVAILABLE;
+    }
+
+    store = hs->opened->store;
+
+    rc = hatch_store_lookup(store, (char *) subdomain->data, subdomain->len,
+                            target, err);
+
+    if (hatch_store_index_wanted(store)) {
+        ngx_hatch_store_index(hs);
+    }
+
+    return rc;
+}
 
 
 ngx_int_t ngx_hatch_store_write_init(ngx_hatch_opened_t *opened);

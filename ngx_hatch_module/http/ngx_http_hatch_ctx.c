@@ -47,9 +47,14 @@ ngx_http_hatch_route_ctx(ngx_http_request_t *r)
     }
 
     ctx = cln->data;
-    ngx_memzero(&ctx->peer_name, sizeof(ngx_http_hatch_ctx_t)
-                                 - offsetof(ngx_http_hatch_ctx_t, peer_name));
+
+    ctx->busy.active = 0;
     ctx->request = r;
+    ctx->hold = NULL;
+    ctx->resolved = 0;
+    ctx->ready = 0;
+    ctx->counted = 0;
+    ctx->may_wake = 0;
 
     /* also marks the entry as ours */
     cln->handler = ngx_http_hatch_ctx_cleanup;

@@ -29,8 +29,12 @@ typedef struct {
 
 static ngx_int_t ngx_http_hatch_filter_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hatch_header_filter(ngx_http_request_t *r);
+static ngx_hatch_seldom ngx_int_t ngx_http_hatch_change_header(
+    ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
+static ngx_hatch_seldom ngx_int_t ngx_http_hatch_change_body(
+    ngx_http_request_t *r, ngx_chain_t *in);
 static ngx_int_t ngx_http_hatch_server_timing(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_hatch_own_page(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_shape_header(ngx_http_request_t *r);
@@ -116,6 +120,13 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
+    return ngx_http_hatch_change_header(r);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_change_header(ngx_http_request_t *r)
+{
     if (r == r->main && ngx_http_hatch_server_timing(r) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -258,15 +269,22 @@ ngx_http_hatch_server_timing(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
+    if (r->err_status == 0) {
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    return ngx_http_hatch_change_body(r, in);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_change_body(ngx_http_request_t *r, ngx_chain_t *in)
+{
     ngx_buf_t                    *b;
     ngx_chain_t                   out, *cl;
     ngx_http_hatch_filter_ctx_t  *ctx;
 
-    ctx = NULL;
-
-    if (r->err_status != 0) {
-        ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_filter_module);
-    }
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hatch_filter_module);
 
     if (ctx == NULL || in == NULL) {
         return ngx_http_next_body_filter(r, in);

@@ -44,6 +44,11 @@ typedef struct {
 } ngx_http_hatch_srv_conf_t;
 
 
+/* Of a function: not a part of its caller, which nearly never calls it. */
+
+#define ngx_hatch_seldom  __attribute__((noinline))
+
+
 /* A guest's header fields that would act on nginx; X-Accel-Buffering may. */
 
 #define NGX_HTTP_HATCH_IGNORED  (NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT            \
@@ -110,30 +115,49 @@ typedef struct {
 } ngx_http_hatch_hold_t;
 
 
+typedef struct ngx_http_hatch_ctx_s  ngx_http_hatch_ctx_t;
+
+
+/*
+ * How a request reaches its VM, or one of nginx's clones of it ("slice",
+ * background updates of a cache), which share its ctx.
+ */
+
+typedef struct {
+    ngx_http_request_t      *request;
+    ngx_http_hatch_ctx_t    *ctx;           /* of the clone's original */
+    ngx_hatch_pool_key_t     key;           /* of the connection */
+    uint32_t                 name;          /* TLS: of names, a hash */
+    unsigned                 seen:1;        /* the VM, in this very turn */
+    unsigned                 last:1;        /* the VM is not needed after it */
+} ngx_http_hatch_peer_t;
+
+
 /*
  * What hatch_route found out about a request; nothing else is in the slot of
  * ngx_http_hatch_module in r->ctx.  Kept small: with what nginx itself needs
  * for a proxied request, it has to fit into two blocks of request_pool_size.
  */
 
-typedef struct {
+struct ngx_http_hatch_ctx_s {
     hatch_target_t           route;         /* if resolved */
     uint64_t                 guest;         /* another one, another guest */
     ngx_http_hatch_address_t  address;      /* if ready */
     u_char                   name[NGX_HTTP_HATCH_NAME];
-
-    /* all before this is not zeroed */
-
     ngx_str_t                peer_name;     /* "address:port", for logs */
-    ngx_http_request_t      *request;
+    ngx_http_hatch_peer_t    peer;          /* its own, not of its clones */
     ngx_hatch_busy_node_t    busy;          /* while it uses the VM */
+
+    /* of all before this only busy.active is set at first */
+
+    ngx_http_request_t      *request;
     ngx_http_hatch_hold_t   *hold;          /* NULL: it was not held */
 
     unsigned                 resolved:1;    /* route is filled in */
     unsigned                 ready:1;       /* address is, too */
     unsigned                 counted:1;     /* among the VM's requests */
     unsigned                 may_wake:1;    /* and keep the VM awake */
-} ngx_http_hatch_ctx_t;
+};
 
 
 extern ngx_module_t  ngx_http_hatch_module;

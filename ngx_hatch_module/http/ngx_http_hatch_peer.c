@@ -13,20 +13,6 @@
 #define NGX_HTTP_HATCH_TIMEOUT_MAX  86400
 
 
-/*
- * How a request reaches its VM, or one of nginx's clones of it ("slice",
- * background updates of a cache), which share its ctx; small, as that is.
- */
-
-typedef struct {
-    ngx_http_request_t      *request;
-    ngx_http_hatch_ctx_t    *ctx;           /* of the clone's original */
-    uint32_t                 name;          /* TLS: of names, a hash */
-    unsigned                 seen:1;        /* the VM, in this very turn */
-    unsigned                 last:1;        /* the VM is not needed after it */
-} ngx_http_hatch_peer_t;
-
-
 /* The pool of the request's upstream block. */
 
 #define ngx_http_hatch_peer_pool(r)                                           \
@@ -38,17 +24,15 @@ typedef struct {
 #if (NGX_HTTP_SSL)
 static ngx_int_t ngx_http_hatch_peer_name(ngx_http_hatch_peer_t *peer);
 #endif
-static void ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer,
-    ngx_hatch_pool_key_t *key);
+static ngx_inline void ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer);
 static ngx_int_t ngx_http_hatch_get_peer(ngx_peer_connection_t *pc,
     void *data);
 static ngx_uint_t ngx_http_hatch_same_vm(ngx_http_hatch_peer_t *peer);
 static void ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
-static ngx_int_t ngx_http_hatch_guest_timeout(ngx_http_upstream_t *u,
-    ngx_msec_t *timeout);
-static ngx_int_t ngx_http_hatch_parse_timeout(ngx_str_t *value,
-    ngx_msec_t *timeout);
+static ngx_inline ngx_msec_int_t ngx_http_hatch_guest_timeout(
+    ngx_http_upstream_t *u);
+static ngx_msec_int_t ngx_http_hatch_parse_timeout(ngx_str_t *value);
 
 #if (NGX_HTTP_SSL)
 static ngx_int_t ngx_http_hatch_set_session(ngx_peer_connection_t *pc,
@@ -78,9 +62,22 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    peer = ngx_palloc(r->pool, sizeof(ngx_http_hatch_peer_t));
-    if (peer == NULL) {
-        return NGX_ERROR;
+    /* what a clone asks for, or "slice", goes on until the request ends */
+
+    if (ctx->request == r) {
+
+        /* the one before, of a request that was redirected, has ended */
+
+        peer = &ctx->peer;
+        peer->last = !ngx_http_hatch_loc_conf(r)->sliced;
+
+    } else {
+        peer = ngx_palloc(r->pool, sizeof(ngx_http_hatch_peer_t));
+        if (peer == NULL) {
+            return NGX_ERROR;
+        }
+
+        peer->last = 0;
     }
 
     peer->request = r;
@@ -92,17 +89,17 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
      * nginx has waited for a body, or for another request that fills its cache.
      */
 
-    peer->seen = ngx_http_get_module_ctx(r, ngx_http_hatch_module) == ctx
-                 && r->http_version < NGX_HTTP_VERSION_20
-                 && (r->request_body == NULL || r->request_body->bufs == NULL)
+    peer->seen = 0;
+
+    if (ngx_http_get_module_ctx(r, ngx_http_hatch_module) == ctx
+        && r->http_version < NGX_HTTP_VERSION_20
 #if (NGX_HTTP_CACHE)
-                 && r->cache == NULL
+        && r->cache == NULL
 #endif
-                 ;
-
-    /* what a clone asks for, or "slice", goes on until the request ends */
-
-    peer->last = ctx->request == r && !ngx_http_hatch_loc_conf(r)->sliced;
+        && (r->request_body == NULL || r->request_body->bufs == NULL))
+    {
+        peer->seen = 1;
+    }
 
 #if (NGX_HTTP_SSL)
     if (u->ssl && ngx_http_hatch_peer_name(peer) != NGX_OK) {
@@ -187,24 +184,25 @@ ngx_http_hatch_peer_name(ngx_http_hatch_peer_t *peer)
  * by the location, since that decides on certificates.
  */
 
-static void
-ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer, ngx_hatch_pool_key_t *key)
+static ngx_inline void
+ngx_http_hatch_peer_key(ngx_http_hatch_peer_t *peer)
 {
     ngx_http_upstream_t   *u;
     ngx_http_hatch_ctx_t  *ctx;
+    ngx_hatch_pool_key_t  *key;
 
     u = peer->request->upstream;
     ctx = peer->ctx;
+    key = &peer->key;
 
     key->guest = ctx->guest;
     key->address[0] = 0;
     key->address[1] = 0;
     key->protocol = (uintptr_t) u->create_request;
-    key->name = peer->name;
-    key->port = ctx->route.target_port;
-    key->family = ctx->address.sockaddr.sa_family;
+    key->name = ngx_hatch_pool_name(peer->name, ctx->route.target_port,
+                                    ctx->address.sockaddr.sa_family);
 
-    if (key->family == AF_INET) {
+    if (ctx->address.sockaddr.sa_family == AF_INET) {
         ngx_memcpy(key->address, &ctx->address.sockaddr_in.sin_addr, 4);
 #if (NGX_HAVE_INET6)
     } else {
@@ -228,7 +226,6 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
     ngx_uint_t             fresh;
     ngx_connection_t      *c;
     ngx_http_request_t    *r;
-    ngx_hatch_pool_key_t   key;
     ngx_http_hatch_ctx_t  *ctx;
 
     r = peer->request;
@@ -236,6 +233,8 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 
     pc->cached = 0;
     pc->connection = NULL;
+
+    ngx_http_hatch_peer_key(peer);
 
     /*
      * Since hatch_route has looked a body may have been read, another try may
@@ -268,9 +267,8 @@ ngx_http_hatch_get_peer(ngx_peer_connection_t *pc, void *data)
 
     fresh = r->method & (NGX_HTTP_POST|NGX_HTTP_LOCK|NGX_HTTP_PATCH);
 
-    ngx_http_hatch_peer_key(peer, &key);
-
-    c = ngx_hatch_pool_get(ngx_http_hatch_peer_pool(r), &key, fresh, pc->log);
+    c = ngx_hatch_pool_get(ngx_http_hatch_peer_pool(r), &peer->key, fresh,
+                           pc->log);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, pc->log, 0,
                    "hatch get peer %s at %V, kept: %p", ctx->route.vm,
@@ -294,18 +292,16 @@ ngx_http_hatch_same_vm(ngx_http_hatch_peer_t *peer)
 {
     hatch_zone_t          *zone;
     hatch_zone_peer_t      vm;
-    ngx_hatch_pool_key_t   key;
     ngx_http_hatch_ctx_t  *ctx;
 
     ctx = peer->ctx;
-    ngx_http_hatch_peer_key(peer, &key);
     zone = ngx_hatch_zone_get(&ngx_http_hatch_main_conf(peer->request)->zone);
 
     return zone != NULL
            && hatch_zone_peer(zone, ctx->route.vm, &vm) == 0
            && vm.generation == ctx->busy.generation
            && NGX_HTTP_HATCH_GUEST(&vm) == ctx->guest
-           && ngx_memcmp(vm.address, key.address,
+           && ngx_memcmp(vm.address, peer->key.address,
                          vm.family == 4 ? 4 : 16)
               == 0;
 }
@@ -317,10 +313,9 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
 {
     ngx_http_hatch_peer_t *peer = data;
 
-    ngx_msec_t             timeout;
+    ngx_msec_int_t         timeout;
     ngx_http_request_t    *r;
     ngx_http_upstream_t   *u;
-    ngx_hatch_pool_key_t   key;
     ngx_http_hatch_ctx_t  *ctx;
 
     r = peer->request;
@@ -335,12 +330,10 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
 
     if (pc->connection != NULL && !(state & NGX_PEER_FAILED) && u->keepalive
         && u->request_body_sent
-        && ngx_http_hatch_guest_timeout(u, &timeout) == NGX_OK)
+        && (timeout = ngx_http_hatch_guest_timeout(u)) >= 0)
     {
-        ngx_http_hatch_peer_key(peer, &key);
-
         if (ngx_hatch_pool_put(ngx_http_hatch_peer_pool(r), pc->connection,
-                               &key, timeout)
+                               &peer->key, timeout)
             == NGX_OK)
         {
             pc->connection = NULL;
@@ -367,16 +360,14 @@ ngx_http_hatch_free_peer(ngx_peer_connection_t *pc, void *data,
 
 /*
  * How long the guest keeps the connection, by "Keep-Alive: timeout=5" of its
- * answer, ms; 0: it does not say.  NGX_DECLINED: no time at all.
+ * answer, ms; 0: it does not say.  -1: no time at all.
  */
 
-static ngx_int_t
-ngx_http_hatch_guest_timeout(ngx_http_upstream_t *u, ngx_msec_t *timeout)
+static ngx_inline ngx_msec_int_t
+ngx_http_hatch_guest_timeout(ngx_http_upstream_t *u)
 {
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h, *last;
-
-    *timeout = 0;
 
     for (part = &u->headers_in.headers.part; part; part = part->next) {
         h = part->elts;
@@ -388,17 +379,17 @@ ngx_http_hatch_guest_timeout(ngx_http_upstream_t *u, ngx_msec_t *timeout)
                                    sizeof("Keep-Alive") - 1)
                    == 0)
             {
-                return ngx_http_hatch_parse_timeout(&h->value, timeout);
+                return ngx_http_hatch_parse_timeout(&h->value);
             }
         }
     }
 
-    return NGX_OK;
+    return 0;
 }
 
 
-static ngx_int_t
-ngx_http_hatch_parse_timeout(ngx_str_t *value, ngx_msec_t *timeout)
+static ngx_msec_int_t
+ngx_http_hatch_parse_timeout(ngx_str_t *value)
 {
     u_char      *p, *last;
     ngx_uint_t   n;
@@ -408,22 +399,20 @@ ngx_http_hatch_parse_timeout(ngx_str_t *value, ngx_msec_t *timeout)
                          sizeof("timeout=") - 2);
 
     if (p == NULL) {
-        return NGX_OK;
+        return 0;
     }
 
     p += sizeof("timeout=") - 1;
 
     if (p == last || *p < '0' || *p > '9') {
-        return NGX_OK;
+        return 0;
     }
 
     for (n = 0; p < last && *p >= '0' && *p <= '9'; p++) {
         n = ngx_min(n * 10 + *p - '0', NGX_HTTP_HATCH_TIMEOUT_MAX);
     }
 
-    *timeout = (ngx_msec_t) n * 1000;
-
-    return n ? NGX_OK : NGX_DECLINED;
+    return n ? (ngx_msec_int_t) n * 1000 : -1;
 }
 
 

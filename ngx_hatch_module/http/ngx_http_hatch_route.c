@@ -21,10 +21,13 @@ static ngx_int_t ngx_http_hatch_route_label(ngx_http_request_t *r,
     ngx_str_t *label);
 static ngx_int_t ngx_http_hatch_route_unknown(ngx_http_request_t *r,
     const char *code);
-static ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
+static ngx_inline ngx_int_t ngx_http_hatch_route_lookup(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx, ngx_str_t *label);
 static ngx_int_t ngx_http_hatch_route_vm(ngx_http_request_t *r,
     ngx_http_hatch_ctx_t *ctx);
+static ngx_inline ngx_uint_t ngx_http_hatch_route_goes_on(
+    ngx_http_hatch_main_conf_t *hmcf, ngx_http_hatch_ctx_t *ctx,
+    hatch_zone_peer_t *vm, hatch_state_t state);
 static void ngx_http_hatch_route_address(ngx_http_hatch_ctx_t *ctx,
     hatch_zone_peer_t *vm);
 static u_char *ngx_http_hatch_route_ntop(u_char *p, u_char *address,
@@ -69,9 +72,15 @@ ngx_http_hatch_route_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_http_hatch_drop_client_headers(r);
-    if (rc != NGX_OK) {
-        return rc;
+    /* few have any that must not pass */
+
+    if (r->headers_in.upgrade != NULL || r != r->main || r->internal
+        || ngx_http_hatch_loc_conf(r)->keys != NULL)
+    {
+        rc = ngx_http_hatch_drop_client_headers(r);
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
     rc = ngx_http_hatch_route_vm(r, ctx);
@@ -126,7 +135,7 @@ ngx_http_hatch_route_unknown(ngx_http_request_t *r, const char *code)
 }
 
 
-static ngx_int_t
+static ngx_inline ngx_int_t
 ngx_http_hatch_route_lookup(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     ngx_str_t *label)
 {
@@ -255,12 +264,30 @@ ngx_http_hatch_route_vm(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                    ? NGX_DECLINED : ngx_http_hatch_route_asleep(r, ctx, state);
         }
 
-        return ngx_http_hatch_hold(r, ctx, &vm, state);
+        return ngx_http_hatch_route_goes_on(hmcf, ctx, &vm, state)
+               ? NGX_DECLINED : ngx_http_hatch_hold(r, ctx, &vm, state);
     }
 
     return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                        "zone_unavailable",
                                        "the state of the VM is not known", 1);
+}
+
+
+/*
+ * Nearly every request: its VM runs, its port is known to be served, and
+ * nobody waits for either.  All others ask ngx_http_hatch_hold().
+ */
+
+static ngx_inline ngx_uint_t
+ngx_http_hatch_route_goes_on(ngx_http_hatch_main_conf_t *hmcf,
+    ngx_http_hatch_ctx_t *ctx, hatch_zone_peer_t *vm, hatch_state_t state)
+{
+    return state == HATCH_STATE_RUNNING && ctx->hold == NULL
+           && vm->family != 0 && vm->incarnation != 0
+           && hmcf->agent.pid == ngx_pid
+           && ngx_queue_empty(&hmcf->agent.herds)
+           && ngx_http_hatch_is_served(ctx);
 }
 
 
@@ -413,6 +440,7 @@ ngx_http_hatch_route_ntop(u_char *p, u_char *address, ngx_uint_t port)
         last_len = ngx_sprintf(last, "%ui", port) - last;
     }
 
+#pragma GCC unroll 4
     for (i = 0; i < 4; i++) {
         text = texts[address[i]];
         ngx_memcpy(p, text, 4);

@@ -18,8 +18,9 @@ typedef struct {
 } ngx_http_hatch_served_t;
 
 
-static ngx_http_hatch_served_t *ngx_http_hatch_served(
+static ngx_inline ngx_http_hatch_served_t *ngx_http_hatch_served(
     ngx_http_hatch_ctx_t *ctx);
+static ngx_int_t ngx_http_hatch_served_init(ngx_http_hatch_ctx_t *ctx);
 
 
 static ngx_http_hatch_served_t  *ngx_http_hatch_served_sets;
@@ -28,30 +29,15 @@ static ngx_uint_t                ngx_http_hatch_served_mask;
 
 /* The set of the VM and port; NULL: there is no memory for any. */
 
-static ngx_http_hatch_served_t *
+static ngx_inline ngx_http_hatch_served_t *
 ngx_http_hatch_served(ngx_http_hatch_ctx_t *ctx)
 {
-    uint32_t    hash;
-    ngx_uint_t  n, vms;
+    uint32_t  hash;
 
-    if (ngx_http_hatch_served_sets == NULL) {
-
-        vms = ngx_http_hatch_main_conf(ctx->request)->zone.vms;
-
-        for (n = 64; n < vms * 2 / NGX_HTTP_HATCH_SERVED_SET; n *= 2) {
-            /* void */
-        }
-
-        /* as much of it is used as VMs are */
-
-        ngx_http_hatch_served_sets = ngx_calloc(n * NGX_HTTP_HATCH_SERVED_SET
-                                            * sizeof(ngx_http_hatch_served_t),
-                                            ngx_cycle->log);
-        if (ngx_http_hatch_served_sets == NULL) {
-            return NULL;
-        }
-
-        ngx_http_hatch_served_mask = n - 1;
+    if (ngx_http_hatch_served_sets == NULL
+        && ngx_http_hatch_served_init(ctx) != NGX_OK)
+    {
+        return NULL;
     }
 
     hash = (ctx->busy.slot * 31 + ctx->route.target_port) * 0x9e3779b1u;
@@ -59,6 +45,32 @@ ngx_http_hatch_served(ngx_http_hatch_ctx_t *ctx)
     return &ngx_http_hatch_served_sets[(hash >> 12
                                         & ngx_http_hatch_served_mask)
                                        * NGX_HTTP_HATCH_SERVED_SET];
+}
+
+
+static ngx_int_t
+ngx_http_hatch_served_init(ngx_http_hatch_ctx_t *ctx)
+{
+    ngx_uint_t  n, vms;
+
+    vms = ngx_http_hatch_main_conf(ctx->request)->zone.vms;
+
+    for (n = 64; n < vms * 2 / NGX_HTTP_HATCH_SERVED_SET; n *= 2) {
+        /* void */
+    }
+
+    /* as much of it is used as VMs are */
+
+    ngx_http_hatch_served_sets = ngx_calloc(n * NGX_HTTP_HATCH_SERVED_SET
+                                            * sizeof(ngx_http_hatch_served_t),
+                                            ngx_cycle->log);
+    if (ngx_http_hatch_served_sets == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_hatch_served_mask = n - 1;
+
+    return NGX_OK;
 }
 
 

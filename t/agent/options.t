@@ -118,7 +118,7 @@ file_refused('{"idle_timeout":0}', '"idle_timeout" must be 0.1 to');
 file_refused('{"idle_timeout":true}', '"idle_timeout" must be 0.1 to');
 refused('duration', 'HATCH_IDLE_TIMEOUT: "idle_timeout" must be 0.1 to',
         { HATCH_IDLE_TIMEOUT => $_ })
-    for '10x', 'm', '', '-1s', '1m2', '10 m', '99999h', '1e9d';
+    for '10x', 'm', '', '-1s', '1m2', '10 m', '99999h', '1e9d', '1e400';
 
 for ('10m', '1h30m', '0.5s', '500ms', '90', '1.5', 'never', '1d') {
     ($rc, $out) = run({ HATCH_SAVE_AFTER => $_ }, '--check', '--connect',

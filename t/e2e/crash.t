@@ -14,11 +14,10 @@ use Test::More;
 
 # every point there is: a new one is tested from the day it is written
 my %points;
-for my $file (glob "$top/agent/*/*.c") {
-    my $text = slurp($file);
-    $points{$1}{$2} = 1 while $text =~ /fault\("(\w+)\.(\w+)", err\)/g;
-}
-is(join(' ', sort keys %points), 'create delete restore snapshot unsnap',
+/^(\w+)\.(\w+)$/ and $points{$1}{$2} = 1
+    for split /\n/, `HATCH_FAULT=list $Test::Hatch::build/hatch-agent`;
+is(join(' ', sort keys %points),
+   'create delete restore sleep snapshot unsnap wake',
    'the operations have points');
 
 mkdir "$dir/images";
@@ -180,7 +179,7 @@ for my $how ('kill', 'fail') {
              { snapshot_id => $snap });
 
         my $vms = agree(\&libvirt_states);
-        my $done = $step =~ /^(restored|kept)$/;
+        my $done = $step =~ /^(restored|running|kept)$/;
         is($vms->{$vm}{state}, $done ? 'running' : 'snapshotted',
            "restore.$step, $how: done or as it was");
         api('POST', "/vms/$vm/start") if !$done;
@@ -194,6 +193,39 @@ for my $how ('kill', 'fail') {
         api('DELETE', "/snapshots/$list->[0]{id}");
     }
 }
+
+# asleep and awake: nothing is noted, for libvirt does each in one call
+api('PATCH', "/vms/$vm", { idle_timeout => .5, save_after => .5 });
+for my $how ('kill', 'fail') {
+    for my $step (sort keys %{ $points{sleep} }) {
+        my $text = "$how$step";
+        guest($text);
+        stop_agent();
+        agent($how eq 'kill' ? "sleep.$step" : "sleep.$step:fail");
+        if ($how eq 'kill') {
+            my $died = $Test::Hatch::agent;
+            is((reap($died, 60) // 0) & 127, 9, "sleep.$step: killed");
+            undef $Test::Hatch::agent;
+        } else {
+            wait_until('it fails', sub { agent_log() =~ /fault sleep\.$step/ },
+                       60);
+            stop_agent();
+        }
+        agent();
+        is(guest(), "$text/$text", "sleep.$step, $how: nothing is lost");
+    }
+
+    for my $step (sort keys %{ $points{wake} }) {
+        my $text = "$how$step";
+        guest($text);
+        wait_until('it sleeps', sub {
+            (api('GET', "/vms/$vm")->{json}{state} // '') eq 'snapshotted';
+        }, 60);
+        into("wake.$step", $how, 'POST', "/vms/$vm/start");
+        is(guest(), "$text/$text", "wake.$step, $how: nothing is lost");
+    }
+}
+api('PATCH', "/vms/$vm", { idle_timeout => undef, save_after => undef });
 
 # one that cannot be recovered, for whatever reason, can be deleted
 api('POST', "/vms/$vm/stop", { force => JSON::PP::true });

@@ -1,0 +1,201 @@
+/*
+ * Parts of the agent that are functions of what they are given: libvirt's
+ * errors, its XML and its statistics.
+ */
+
+#define _GNU_SOURCE
+
+#include "virt/stats_record.h"
+#include "virt/virt_error.h"
+#include "virt/xml.h"
+
+#include "tap.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libvirt/virterror.h>
+
+
+static void
+test_errors(void)
+{
+    size_t    i;
+    virError  error;
+
+    static const struct {
+        const char    *what;
+        int            domain;
+        int            code;
+        int            errnum;
+        const char    *text;
+        virt_class_t   class;
+    } rows[] = {
+        { "a domain that is not there", VIR_FROM_QEMU, VIR_ERR_NO_DOMAIN, 0,
+          "x", VIRT_GONE },
+        { "a network", VIR_FROM_NETWORK, VIR_ERR_NO_NETWORK, 0, "x",
+          VIRT_GONE },
+        { "a job that does not end", VIR_FROM_QEMU, VIR_ERR_OPERATION_TIMEOUT,
+          0, "cannot acquire state change lock", VIRT_BUSY },
+        { "a device in use", VIR_FROM_QEMU, VIR_ERR_RESOURCE_BUSY, 0, "x",
+          VIRT_BUSY },
+        { "no guest agent", VIR_FROM_QEMU, VIR_ERR_AGENT_UNRESPONSIVE, 0, "x",
+          VIRT_NO_AGENT },
+        { "not in this state", VIR_FROM_QEMU, VIR_ERR_OPERATION_INVALID, 0,
+          "domain is not running", VIRT_REFUSED },
+        { "not by this driver", VIR_FROM_TEST, VIR_ERR_NO_SUPPORT, 0, "x",
+          VIRT_UNSUPPORTED },
+        { "not by this QEMU", VIR_FROM_QEMU, VIR_ERR_OPERATION_UNSUPPORTED, 0,
+          "x", VIRT_UNSUPPORTED },
+        { "no connection", VIR_FROM_NONE, VIR_ERR_NO_CONNECT, 0, "x",
+          VIRT_LOST },
+        { "whatever the socket says", VIR_FROM_RPC, VIR_ERR_SYSTEM_ERROR,
+          EPIPE, "Broken pipe", VIRT_LOST },
+        { "a full disk", VIR_FROM_QEMU, VIR_ERR_SYSTEM_ERROR, ENOSPC, "voll",
+          VIRT_NO_ROOM },
+        { "a quota", VIR_FROM_QEMU, VIR_ERR_SYSTEM_ERROR, EDQUOT, "x",
+          VIRT_NO_ROOM },
+        { "a file that is not there", VIR_FROM_QEMU, VIR_ERR_SYSTEM_ERROR,
+          ENOENT, "x", VIRT_OTHER },
+        { "memory that QEMU cannot load", VIR_FROM_QEMU,
+          VIR_ERR_INTERNAL_ERROR, 0, "qemu: load of migration failed: "
+          "Invalid argument", VIRT_BAD_IMAGE },
+        { "memory that the host has not got", VIR_FROM_QEMU,
+          VIR_ERR_INTERNAL_ERROR, 0, "qemu: load of migration failed: Cannot "
+          "allocate memory", VIRT_OTHER },
+        { "an error without words", VIR_FROM_QEMU, VIR_ERR_INTERNAL_ERROR, 0,
+          NULL, VIRT_OTHER },
+        { "no error", VIR_FROM_NONE, VIR_ERR_OK, 0, NULL, VIRT_OTHER }
+    };
+
+    is_int(virt_classify(NULL), VIRT_OTHER, "nothing is nothing known");
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        memset(&error, 0, sizeof(error));
+        error.domain = rows[i].domain;
+        error.code = rows[i].code;
+        error.int1 = rows[i].errnum;
+        error.message = (char *) rows[i].text;
+        is_int(virt_classify(&error), rows[i].class, "%s", rows[i].what);
+    }
+}
+
+
+#define MAC(n)  "<host mac='52:54:00:00:00:0" n "' ip='10.0.0." n "'/>"
+
+static void
+test_network(void)
+{
+    hatch_err_t    err;
+    xml_network_t  network;
+
+    is_int(xml_read_network("<network><ip address='10.0.0.1' netmask="
+                            "'255.255.240.0'><dhcp>" MAC("2") "<range/>"
+                            "<host name='x'/>" MAC("3") "</dhcp></ip>"
+                            "</network>", &network, &err), 0,
+           "a network with a netmask");
+    is_int(network.prefix, 20, "has its prefix");
+    is_int(network.hosts, 2, "and those hosts that have an address");
+    is_str(network.host[1].mac, "52:54:00:00:00:03", "as they are");
+    free(network.host);
+
+    is_int(xml_read_network("<network><ip address='10.0.0.1'/></network>",
+                            &network, &err), HATCH_ERR_CONFLICT,
+           "one without either is none");
+    is_int(xml_read_network("<network/>", &network, &err),
+           HATCH_ERR_CONFLICT, "nor is one without an address");
+    is_int(xml_read_network("<network", &network, &err), HATCH_ERR_CONFLICT,
+           "nor what is no XML");
+    like(err.text, "has no IPv4 address", "and it is said");
+}
+
+
+/* Each attribute away, one by one. */
+static void
+test_metadata(void)
+{
+    char          text[1024], *at;
+    size_t        i;
+    vm_t          vm;
+    hatch_err_t   err;
+
+    static const char  whole[] =
+        "<vm name='' image_id='a' template_id='' disk_mib='1' "
+        "enable_network='1' seed='0' created='1' updated='2' "
+        "idle_timeout='never' save_after='3' guest_ip='10.0.0.2' "
+        "guest_mac='52:54:00:00:00:02' boot_args=''/>";
+
+    static const char *const  names[] = {
+        "name", "image_id", "template_id", "disk_mib", "enable_network",
+        "seed", "created", "updated", "idle_timeout", "save_after",
+        "guest_ip", "guest_mac", "boot_args"
+    };
+
+    memset(&vm, 0, sizeof(vm));
+    (void) snprintf(vm.id, sizeof(vm.id), "vm_aaaaaaaaaaaaaaaa");
+    is_int(xml_read_metadata(whole, &vm, &err), 0, "metadata");
+    is_int(vm.idle_timeout, VM_NEVER, "never");
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        memcpy(text, whole, sizeof(whole));
+        at = strstr(text, names[i]);
+        at[0] = 'X';
+        is_int(xml_read_metadata(text, &vm, &err), HATCH_ERR_CORRUPT,
+               "without %s it is none", names[i]);
+        like(err.text, names[i], "and it is said");
+    }
+}
+
+
+static void
+test_statistics(void)
+{
+    size_t          i;
+    virDomainPtr    domain;
+    virConnectPtr   conn = virConnectOpen("test:///default");
+    table_sample_t  sample;
+
+    virTypedParameter  p[] = {
+        { "cpu.time", VIR_TYPED_PARAM_ULLONG, { .ul = 5 } },
+        { "net.0.rx.bytes", VIR_TYPED_PARAM_LLONG, { .l = 7 } },
+        { "net.12.rx.bytes", VIR_TYPED_PARAM_LLONG, { .l = -7 } },
+        { "net.12.rx.bytes", VIR_TYPED_PARAM_INT, { .i = 3 } },
+        { "balloon.rss", VIR_TYPED_PARAM_UINT, { .ui = 2 } },
+        { "x.on", VIR_TYPED_PARAM_BOOLEAN, { .b = 1 } },
+        { "x.name", VIR_TYPED_PARAM_STRING, { .s = NULL } }
+    };
+
+    virDomainStatsRecord  record = { NULL, p, sizeof(p) / sizeof(p[0]) };
+
+    domain = conn != NULL ? virDomainLookupByName(conn, "test") : NULL;
+
+    if (!ok(domain != NULL, "the test driver's domain")) {
+        return;
+    }
+
+    record.dom = domain;
+    stats_record(&record, &sample);
+    is_int(sample.stats.cpu_time, 5, "a counter");
+    is_int(sample.stats.rx_bytes, 10, "those of all devices, none below 0");
+    is_int(sample.stats.memory_resident, 2048, "KiB as bytes");
+    is_int(sample.n_raw, 6, "all but the text");
+
+    for (i = 0; i < sample.n_raw; i++) {
+        ok(strlen(sample.raw[i].name) > 3, "with its name");
+    }
+
+    free(sample.raw);
+    (void) virDomainFree(domain);
+    (void) virConnectClose(conn);
+}
+
+
+int
+main(void)
+{
+    test_errors();
+    test_network();
+    test_metadata();
+    test_statistics();
+
+    return tap_done();
+}
