@@ -119,11 +119,13 @@ owner_read(const config_t *config, owner_t *owner, hatch_err_t *err)
                              (long long) format, STATEDIR_FORMAT);
     }
 
-    if (rc != 0 || format < 1) {
+    if (rc != 0 || format < 1
+        || hatch_json_string(mark, "place", "")[0] == '\0')
+    {
         return hatch_err_set(err, HATCH_ERR_CORRUPT, "\"%.120s\" does not say "
                              "whose the directory is (%.40s); "
                              STATEDIR_HOWTO, path,
-                             rc != 0 ? why.text : "no \"format\"");
+                             rc != 0 ? why.text : "no \"format\" or \"place\"");
     }
 
     (void) snprintf(owner->libvirt.driver, sizeof(owner->libvirt.driver),
