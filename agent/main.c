@@ -264,14 +264,14 @@ main_adopt(const config_t *config, hatch_err_t *err)
 static const sync_listener_t  main_listener = { main_connected, tidy_request };
 
 
+/*
+ * What is another's is seen before anything is made, even a lock; and again,
+ * since the agent that had it may just have marked the directory.
+ */
 static int
-main_start(const config_t *config, hatch_err_t *err)
+main_check_place(const config_t *config, hatch_err_t *err)
 {
-    int  rc;
-
-    /* what is another's is seen before anything is made, even a lock; and
-     * again, since the one that had it may just have marked it */
-    rc = statedir_owner_check(config, err);
+    int  rc = statedir_owner_check(config, err);
 
     if (rc == 0) {
         rc = statedir_lock(config, err);
@@ -281,9 +281,14 @@ main_start(const config_t *config, hatch_err_t *err)
         rc = statedir_owner_check(config, err);
     }
 
-    if (rc == 0) {
-        rc = main_check_files(config, 0, err);
-    }
+    return rc == 0 ? main_check_files(config, 0, err) : rc;
+}
+
+
+static int
+main_start(const config_t *config, hatch_err_t *err)
+{
+    int  rc = main_check_place(config, err);
 
     if (rc == 0) {
         rc = main_make_parent(config->zone, err);
@@ -417,9 +422,8 @@ main(int argc, char **argv)
         (void) mallopt(M_ARENA_MAX, 2);
         xmlInitParser();
 
-        rc = config.adopt ? main_adopt(&config, &err)
-             : config.check ? main_check(&config, &err)
-             : main_start(&config, &err);
+        rc = config.adopt ? main_adopt(&config, &err) : config.check
+             ? main_check(&config, &err) : main_start(&config, &err);
     }
 
     if (rc != 0) {

@@ -113,10 +113,11 @@ owner_read(const config_t *config, owner_t *owner, hatch_err_t *err)
     format = rc == 0 ? hatch_json_integer(mark, "format", 0) : 0;
 
     if (format > STATEDIR_FORMAT) {
-        return hatch_err_set(err, HATCH_ERR_VERSION, "\"state_dir\": \"%.100s\""
-                             " is a newer agent's: it has format %lld, this "
-                             "one knows %d; start that agent", config->state_dir,
-                             (long long) format, STATEDIR_FORMAT);
+        return hatch_err_set(err, HATCH_ERR_VERSION, "\"state_dir\": "
+                             "\"%.100s\" is a newer agent's: it has format "
+                             "%lld, this one knows %d; start that agent",
+                             config->state_dir, (long long) format,
+                             STATEDIR_FORMAT);
     }
 
     if (rc != 0 || format < 1

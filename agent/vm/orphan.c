@@ -176,9 +176,11 @@ orphan_scan(const config_t *config, hatch_err_t *err)
     json_object               *entry;
     cleanup_json json_object  *routes = json_object_new_object();
 
-    err->code = HATCH_OK;
     orphan_walk(config, scan_file, &scan);
-    (void) routes_note_vms(config, routes, err);
+
+    if (routes_note_vms(config, routes, err) == 0) {
+        err->code = HATCH_OK;           /* also if there is no store yet */
+    }
 
     json_object_object_foreach(routes, vm, n) {
         if (orphan_is_missing(vm)) {

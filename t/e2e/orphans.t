@@ -234,7 +234,27 @@ start_libvirtd();
 wait_until('it is back',
            sub { (api('GET', "/vms/$other->{id}") // {})->{status} == 200 });
 is_deeply(orphans(), [], 'no orphan');
+
+# --- a DELETE that fails over an operation that has not ended ---
+
+stop_agent();
+my $note = "$dir/state/pending/$other->{id}.json";
+my $older = '{"operation":"restore"';       # what it says nobody can read
+write_file($note, $older);
+agent(env => { HATCH_FAULT => 'delete.noted:fail', HATCH_LOG_LEVEL => 'info',
+               HATCH_RESYNC_INTERVAL => 1 });
+$r = api('DELETE', "/vms/$other->{id}");
+is($r->{status}, 500, 'a DELETE that fails') or diag $r->{body};
+is(api('GET', "/vms/$other->{id}")->{status}, 200, 'the VM is there');
+is(slurp($note), $older, 'the older note is there');
+is(join(' ', glob "$dir/state/pending/*"), $note, 'and no other');
+is(api('POST', "/vms/$other->{id}/start")->{status}, 503,
+   'it still has to be recovered');
+stop_agent();
+agent();
+is(api('POST', "/vms/$other->{id}/start")->{status}, 503, 'also later');
 is(api('DELETE', "/vms/$other->{id}")->{status}, 200, 'delete it');
+is(join(' ', glob "$dir/state/pending/*"), '', 'no note is left');
 wait_until('nothing is left',
            sub { !glob "$dir/state/{disks,seeds,vms,saved}/*" });
 
