@@ -422,8 +422,8 @@ main(int argc, char **argv)
         (void) mallopt(M_ARENA_MAX, 2);
         xmlInitParser();
 
-        rc = config.adopt ? main_adopt(&config, &err) : config.check
-             ? main_check(&config, &err) : main_start(&config, &err);
+        rc = config.check ? main_check(&config, &err) : config.adopt
+             ? main_adopt(&config, &err) : main_start(&config, &err);
     }
 
     if (rc != 0) {

@@ -100,6 +100,20 @@ is($rc, 0, 'a host that has no id may be any') or diag $said;
 system('umount', '/etc/machine-id');
 run(@test, '--adopt');
 
+# --- the same libvirt, on another way ---
+
+is((run('--connect', 'qemu+unix:///system?socket=/run/none', '--adopt'))[0],
+   0, '--adopt needs no libvirt');
+$mark = json(slurp($marker));
+is("$mark->{driver} $mark->{place}", 'qemu /system', 'only what it is counts');
+($rc, $said) = run('--connect', 'qemu:///system?socket=/run/none', '--check');
+like($said, qr/cannot connect to libvirt/, 'another socket is no other libvirt')
+    or diag $said;
+($rc, $said) = run('--connect', 'qemu:///session', '--check', '--adopt');
+like($said, qr/has the VMs of qemu:\/\/\/system, not of qemu:\/\/\/session;/,
+     'another place is, and --check moves nothing');
+run(@test, '--adopt');
+
 # --- a marker of another kind ---
 
 my $good = slurp($marker);
