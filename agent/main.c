@@ -13,8 +13,11 @@
 #include "sleep/idle.h"
 #include "virt/host.h"
 #include "store/image.h"
+#include "core/descriptors.h"
 #include "core/listen.h"
 #include "core/log.h"
+#include "core/work.h"
+#include "core/tool.h"
 #include "store/pending.h"
 #include "vm/files.h"
 #include "vm/operation.h"
@@ -142,6 +145,31 @@ main_check_owner(const config_t *config, hatch_err_t *err)
 }
 
 
+/* What VMs cannot be made without. */
+static void
+main_check_tools(void)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *name;
+        const char  *package;
+        const char  *use;
+    } tools[] = {
+        { "qemu-img", "qemu-utils", "disk" },
+        { "xorriso", "xorriso", "cloud-init drive" }
+    };
+
+    for (i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+        if (!tool_is_there(tools[i].name)) {
+            fprintf(stderr, "hatch-agent: warning: there is no %s in PATH, so "
+                    "no VM with a %s can be created; install it (Debian: %s)"
+                    "\n", tools[i].name, tools[i].use, tools[i].package);
+        }
+    }
+}
+
+
 /* An agent may be running, with this configuration. */
 static int
 main_check(const config_t *config, hatch_err_t *err)
@@ -174,6 +202,8 @@ main_check(const config_t *config, hatch_err_t *err)
     if (rc != 0) {
         return rc;
     }
+
+    main_check_tools();
 
     if (host_check(config, warning)) {
         fprintf(stderr, "hatch-agent: warning: %s\n", warning);
@@ -357,12 +387,44 @@ main_give_up(int signo)
 }
 
 
+static void
+main_told(const char *key, int live, const char *before, const char *now)
+{
+    if (live) {
+        log_event(LOG_INFO, "SIGHUP: \"%s\" is %s now, it was %s", key, now,
+                  before);
+    } else {
+        log_event(LOG_WARN, "SIGHUP: \"%s\" stays %s until the agent is "
+                  "restarted, then it is %s", key, before, now);
+    }
+}
+
+
+/* The file may have changed; environment and arguments have not. */
+static void
+main_reload(config_t *config, int argc, char **argv)
+{
+    hatch_err_t  err;
+
+    if (config_reload(config, argc, argv, main_told, &err) != 0) {
+        log_event(LOG_ERROR, "SIGHUP: nothing is changed: %s", err.text);
+        return;
+    }
+
+    log_set_level((log_level_t) log_parse_level(config->log_level));
+    work_reload();
+    sync_reload();
+    stats_reload();
+    log_event(LOG_INFO, "SIGHUP: the configuration was read again");
+}
+
+
 /*
  * A heartbeat every half a second until a signal ends it: "hatch_readyz
  * max_age=1s" must not see a gap.
  */
 static void
-main_loop(const sigset_t *set)
+main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 {
     int              signo;
     hatch_err_t      err, told = { 0, "" };
@@ -380,12 +442,32 @@ main_loop(const sigset_t *set)
         told = err;
         signo = sigtimedwait(set, NULL, &step);
 
-        if (signo == SIGHUP || signo == SIGUSR1 || signo == SIGUSR2) {
-            log_event(LOG_WARN, "SIG%s is ignored: the agent reads its "
-                      "configuration only when it starts, and logs to "
-                      "standard error", sigabbrev_np(signo));
+        if (signo == SIGHUP) {
+            main_reload(config, argc, argv);
+
+        } else if (signo == SIGUSR1 || signo == SIGUSR2) {
+            log_event(LOG_WARN, "SIG%s is ignored: the agent logs to standard "
+                      "error, and a new one takes the place of one that has "
+                      "ended", sigabbrev_np(signo));
         }
     } while (signo != SIGINT && signo != SIGTERM);
+}
+
+
+static void
+main_stop(void)
+{
+    (void) signal(SIGALRM, main_give_up);
+    (void) alarm(MAIN_STOP_TIMEOUT);
+
+    http_stop();
+    stats_stop();
+    idle_stop();
+    wake_stop();
+    sync_stop();
+    tidy_stop();
+    routes_close();
+    table_close();
 }
 
 
@@ -393,12 +475,15 @@ int
 main(int argc, char **argv)
 {
     int          rc;
-    config_t     config;
     sigset_t     set;
     hatch_err_t  err;
 
+    /* threads that nobody joins read it to the very end */
+    static config_t  config;
+
     /* what QEMU's user must reach depends on nobody's shell */
     (void) umask(022);
+    descriptors_raise();
 
     if (fault_list_wanted()) {
         operation_print_points();
@@ -436,20 +521,10 @@ main(int argc, char **argv)
     }
 
     log_event(LOG_INFO, "started, API on %s", config.socket);
-    main_loop(&set);
+    main_loop(&config, argc, argv, &set);
     log_event(LOG_INFO, "stopping; the VMs keep running");
 
-    (void) signal(SIGALRM, main_give_up);
-    (void) alarm(MAIN_STOP_TIMEOUT);
-
-    http_stop();
-    stats_stop();
-    idle_stop();
-    wake_stop();
-    sync_stop();
-    tidy_stop();
-    routes_close();
-    table_close();
+    main_stop();
 
     return main_refused;
 }

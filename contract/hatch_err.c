@@ -120,6 +120,7 @@ hatch_err_code(int errnum)
         return HATCH_ERR_DENIED;
 
     case ENOSPC:
+    case EDQUOT:
         return HATCH_ERR_FULL;
 
     default:

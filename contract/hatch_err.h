@@ -58,8 +58,8 @@ int hatch_err_set(hatch_err_t *err, hatch_err_code_t code,
 
 /*
  * The same with ": strerror(errnum)" at the end.  ENOENT, EACCES and EPERM
- * become HATCH_ERR_ABSENT and HATCH_ERR_DENIED, ENOSPC HATCH_ERR_FULL, all
- * others HATCH_ERR_SYSTEM.
+ * become HATCH_ERR_ABSENT and HATCH_ERR_DENIED, ENOSPC and EDQUOT
+ * HATCH_ERR_FULL, all others HATCH_ERR_SYSTEM.
  */
 int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

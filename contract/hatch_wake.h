@@ -57,8 +57,9 @@ typedef enum {
     HATCH_WAKE_GONE = 2,        /* there is no such VM */
     HATCH_WAKE_NOT_READY = 3,   /* no answer on the port within `timeout` */
     HATCH_WAKE_REFUSED = 4,     /* the guest is up, and nothing listens */
-    HATCH_WAKE_KEPT = 5         /* as NOT_WOKEN: its saved memory cannot be
+    HATCH_WAKE_KEPT = 5,        /* as NOT_WOKEN: its saved memory cannot be
                                  * restored now, and is kept */
+    HATCH_WAKE_FULL = 6         /* as NOT_WOKEN: its disk cannot be written */
 } hatch_wake_failure_t;
 
 

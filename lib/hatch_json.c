@@ -418,13 +418,13 @@ hatch_json_check_integer(const hatch_json_field_t *field, json_object *value,
 {
     int64_t  n;
 
-    if (!json_object_is_type(value, json_type_int)) {
+    if (!hatch_json_whole(value, &n)) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be an "
-                             "integer", field->name);
+                             "integer from %lld to %lld, not %.40s",
+                             field->name, (long long) field->min,
+                             (long long) field->max,
+                             json_object_to_json_string(value));
     }
-
-    /* json-c saturates what does not fit */
-    n = json_object_get_int64(value);
 
     if (n < field->min || n > field->max) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be %lld to "
@@ -445,8 +445,9 @@ hatch_json_check_string(const hatch_json_field_t *field, json_object *value,
     const char  *s;
 
     if (!json_object_is_type(value, json_type_string)) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a string",
-                             field->name);
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a "
+                             "string, not %.40s", field->name,
+                             json_object_to_json_string(value));
     }
 
     s = json_object_get_string(value);
@@ -482,7 +483,8 @@ hatch_json_check_seconds(const hatch_json_field_t *field, json_object *value,
         && !json_object_is_type(value, json_type_double))
     {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a number "
-                             "of seconds, or null for never", field->name);
+                             "of seconds, or null for never, not %.40s",
+                             field->name, json_object_to_json_string(value));
     }
 
     n = json_object_get_double(value) * 1000;
@@ -524,7 +526,8 @@ hatch_json_check_field(const hatch_json_field_t *field, json_object *value,
     default: /* HATCH_JSON_BOOLEAN */
         if (!json_object_is_type(value, json_type_boolean)) {
             return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be true "
-                                 "or false", field->name);
+                                 "or false, not %.40s", field->name,
+                                 json_object_to_json_string(value));
         }
 
         return 0;
@@ -550,6 +553,7 @@ hatch_json_check(json_object *object, const hatch_json_field_t *fields,
     hatch_err_t *err)
 {
     int                        rc;
+    int64_t                    n;
     const hatch_json_field_t  *field;
 
     json_object_object_foreach(object, name, value) {
@@ -564,6 +568,14 @@ hatch_json_check(json_object *object, const hatch_json_field_t *fields,
         rc = hatch_json_check_field(field, value, err);
         if (rc != 0) {
             return rc;
+        }
+
+        if (field->type == HATCH_JSON_INTEGER
+            && json_object_is_type(value, json_type_double)
+            && hatch_json_whole(value, &n))
+        {
+            (void) json_object_object_add(object, name,
+                                          json_object_new_int64(n));
         }
     }
 

@@ -27,7 +27,7 @@
 
 typedef enum {
     HATCH_JSON_BOOLEAN,
-    HATCH_JSON_INTEGER,         /* min and max are its bounds */
+    HATCH_JSON_INTEGER,         /* min and max are its bounds; 5.12e2 is one */
     HATCH_JSON_STRING,          /* min and max bound its length in bytes */
     HATCH_JSON_SECONDS,         /* a number or null; min and max in ms */
     HATCH_JSON_ANY              /* the caller checks it */
@@ -60,9 +60,19 @@ typedef struct {
 int hatch_json_parse(const char *text, size_t len, json_object **object,
     hatch_err_t *err);
 
-/* Checks an object against a table.  HATCH_ERR_INVALID on a broken rule. */
+/*
+ * Checks an object against a table.  HATCH_ERR_INVALID on a broken rule.  An
+ * integer that is written as 512.0 or 5.12e2 is 512 in the object afterwards.
+ */
 int hatch_json_check(json_object *object, const hatch_json_field_t *fields,
     hatch_err_t *err);
+
+/*
+ * Is a number whole, however it is written (512, 512.0, 5.12e2)?  Then *n is
+ * the number, or the nearest one that an int64_t can hold.  By its digits, not
+ * by what a double makes of them: 1e-400 and 512.00000000000000000001 are not.
+ */
+int hatch_json_whole(json_object *value, int64_t *n);
 
 /* The value of a field, or the default if it was not given. */
 int64_t hatch_json_integer(json_object *object, const char *name,

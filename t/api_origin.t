@@ -59,7 +59,8 @@ main::times(14, "Content-Type: application/json\nCache-Control: no-store")
 --- config eval: $main::agent
 --- request eval: \@main::change
 --- more_headers eval
-"Origin: http://localhost:$main::port\nHost: localhost:$main::port"
+"Origin: http://localhost:$main::port\nHost: localhost:$main::port\n"
+. "Content-Type: application/json"
 --- response_body_like eval
 ['"id":"rt_', '"target_port":81', 'deleted', 'method not allowed',
  'no such endpoint', map "^agent: $_", 'POST /agent/vms$', 'PATCH /agent/vms/',
@@ -179,3 +180,60 @@ Origin: http://evil.example
 [('method_not_allowed') x 3, '"status":"ok"']
 --- error_code eval
 [405, 405, 405, 200]
+
+
+=== TEST 10: a body of a browser's is JSON and says so
+--- config eval: $main::agent
+--- request eval
+[map { ("POST /vms\n{}", "POST /vms/$main::vm/routes\n{\"target_port\":80}",
+        "POST /nothing\nx") } 1 .. 8]
+--- more_headers eval
+[map { my $h = $_; map "Host: localhost:$main::port\n$h", 1 .. 3 }
+ map({ my $t = $_; map "$_\n$t", "Origin: http://localhost:$main::port",
+       'Sec-Fetch-Site: same-origin' }
+     "Content-Type: text/plain", "Content-Type: application/problem+json",
+     "Content-Type: application/jsonp", "Content-Type:")]
+--- response_body_like eval
+main::times(24, '^\{"error":"the header Content-Type must be '
+    . 'application/json in a request with Origin or Sec-Fetch-Site",'
+    . '"code":"unsupported_media_type"\}$')
+--- response_headers eval
+main::times(24, "Content-Type: application/json\nCache-Control: no-store")
+--- error_code eval
+main::times(24, 415)
+
+
+=== TEST 11: with parameters, and in any case
+--- config eval: $main::agent
+--- request eval
+main::times(4, "POST /vms\n{}")
+--- more_headers eval
+[map "Host: localhost:$main::port\nOrigin: http://localhost:$main::port\n"
+     . "Content-Type: $_", 'application/json', 'Application/JSON',
+     'application/json; charset=utf-8', 'application/json ;x=y']
+--- response_body_like eval
+main::times(4, '^agent: POST')
+
+
+=== TEST 12: no body, no type; a program sends what it likes
+--- config eval: $main::agent
+--- request eval
+["POST /vms/x/start", "DELETE /vms/x", "GET /vms", "POST /vms\n{}",
+ "POST /vms\n{}"]
+--- more_headers eval
+[(map "Host: localhost:$main::port\n$_",
+  map "Sec-Fetch-Site: same-origin\nOrigin: http://localhost:$main::port\n"
+      . $_, ('') x 3),
+ "Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded"]
+--- response_body_like eval
+main::times(5, '^agent: ')
+
+
+=== TEST 13: in chunks
+--- config eval: $main::agent
+--- raw_request eval
+"POST /vms HTTP/1.1\r\nHost: localhost:$main::port\r\nConnection: close\r\n"
+. "Sec-Fetch-Site: none\r\nTransfer-Encoding: chunked\r\n\r\n"
+. "2\r\n{}\r\n0\r\n\r\n"
+--- response_body_like: unsupported_media_type
+--- error_code: 415

@@ -179,7 +179,13 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;' },
         location = /auth { internal; hatch_api_keys off; return 204; }
         location = /no { internal; return 403; }
         location /own { error_page 401 /login; KEYS ROUTE PASS }
-        location = /login { hatch_api_keys off; return 200 login; } },
+        location /html { error_page 401 /login.html; KEYS ROUTE PASS }
+        location /file { error_page 401 /404.html; KEYS ROUTE PASS }
+        location /bare { error_page 401 /nothing; KEYS ROUTE PASS }
+        location = /login { hatch_api_keys off; return 200 login; }
+        location = /login.html { KEYS return 401 "<b>login</b>"; }
+        location = /404.html { KEYS root DIR/www; }
+        location = /nothing { KEYS return 401; } },
         'GET a /x' => '401 unauthorized',
         "GET a /x + $key" => '200 A GET /x',
         'GET a /near' => '200 A GET /near',
@@ -187,6 +193,9 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;' },
         "GET a /both + $key" => '200 A GET /both',
         "GET a /either + $key" => '200 A GET /either',
         'GET a /own' => '401 login',
+        'GET a /html' => '401 <b>login</b>',
+        'GET a /file' => '401 unauthorized',
+        'GET a /bare' => '401 unauthorized',
         "GET a /own + $key" => '200 A GET /own'],
 
     # --- the route API ---

@@ -170,6 +170,13 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         'GET refused /x' => qr/^200 asleep vm_\w+$/,
         'GET asleep /x' => qr/^200 asleep vm_\w+$/],
 
+    'error_page to a text' => [q{
+        location / { ROUTE PASS error_page 404 502 503 /sorry.html; }
+        location = /sorry.html { ROUTE return 502 "<b>sorry</b>"; } },
+        'GET none /x' => '404 <b>sorry</b>',
+        'GET refused /x' => '502 <b>sorry</b>',
+        'GET asleep /x' => '503 <b>sorry</b>'],
+
     'error_page, named' => [q{
         location / { ROUTE PASS error_page 404 502 503 = @sorry; }
         location @sorry { return 200 sorry; } },

@@ -218,9 +218,40 @@ while (!readable($client, 0)) {
     $times++;
 }
 cmp_ok(time - $began, '>', 1.5, 'it is asked for as long as the hold lasts');
-cmp_ok($times, '>', 1, 'more than once');
+cmp_ok($times, '>', 3, 'more than once');
+cmp_ok($times, '<', 16, 'but ever more seldom');
 # the last question may have been on its way
 1 while asked(.1);
 answered('then it is over', '504 wake_timeout', $client);
+
+# one who comes then does not wait for the pauses of those before
+$client = client();
+$times = 0;
+while (time - $began < 30 && $times < 8) {
+    my $next = asked() or last;
+    say_ready($next, 15);
+    $times++;
+}
+my $late = client();
+$m = asked(.3);
+ok($m, 'one who comes later is asked for at once');
+say_ready($m, 16);
+answered('both are', '200 guest', $client, $late);
+
+# --- one whose time is always over at once ---
+
+runs(17, 'paused');
+$client = client();
+$times = 0;
+while (!readable($client, 0)) {
+    my $next = asked(.1) or next;
+    syswrite $worker, pack $format, $magic, 4, $none, $next->{request}, 0, 0,
+                           0, 3, 0, '', 0;
+    $times++;
+}
+cmp_ok($times, '>', 3, 'not ready, at once: asked again');
+cmp_ok($times, '<', 16, 'but ever more seldom, too');
+1 while asked(.1);
+answered('until the hold is over', '504 wake_timeout', $client);
 
 done();

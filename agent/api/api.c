@@ -183,7 +183,12 @@ api_job_release(void *arg)
 static void
 api_job(api_job_t *job, api_response_t *response)
 {
+    char         new_id[HATCH_ID_SIZE];
+    const char  *path = job->endpoint->path;
     hatch_err_t  err;
+
+    /* the job is not ours any more when it is late */
+    memcpy(new_id, job->request.new_id, sizeof(new_id));
 
     /* whoever changes a VM uses it; whoever looks at it does not */
     if (strcmp(job->endpoint->method, "GET") != 0) {
@@ -195,6 +200,12 @@ api_job(api_job_t *job, api_response_t *response)
 
     } else if (work_run(api_job_run, api_job_release, job, &err) != 0) {
         api_fail(response, &err, "not_found");
+
+        if (response->status == 504 && new_id[0] != '\0') {
+            (void) snprintf(response->location, sizeof(response->location),
+                            "%s/%s", path, new_id);
+        }
+
         return;
     }
 
@@ -334,6 +345,16 @@ api_handle(const config_t *config, api_head_t *head, const char *text,
     job->request.query = head->query;
     memcpy(job->request.id, head->id, sizeof(job->request.id));
     head->query = NULL;
+
+    /* before it is begun: who hears that it is late hears where it will be */
+    if (strcmp(job->endpoint->method, "POST") == 0
+        && strcmp(job->endpoint->path, "/vms") == 0
+        && hatch_id_make(HATCH_ID_VM, job->request.new_id) != 0)
+    {
+        api_error(response, 500, "internal_error", "no random numbers");
+        api_job_release(job);
+        return;
+    }
 
     if (!api_knows_vms(job->endpoint, response)
         || api_parse(job->endpoint, text, len, &job->request.body, response)

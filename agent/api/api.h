@@ -11,6 +11,7 @@
 
 #include "core/config.h"
 #include "hatch_err.h"
+#include "hatch_id.h"
 
 
 #define API_BODY_MAX  (1024 * 1024)
@@ -23,6 +24,8 @@
 typedef struct {
     const config_t  *config;
     char             id[API_ID_SIZE];   /* the path's {id}; "": it has none */
+    char             new_id[HATCH_ID_SIZE];     /* of the VM that it makes,
+                                                   or "" */
     json_object     *body;          /* parsed; NULL if there was none */
     json_object     *query;         /* name to value, both text */
 } api_request_t;

@@ -75,9 +75,15 @@ vm_handle_create(const api_request_t *request, api_response_t *response)
 
     if (api_vm_parse_create(request->config, request->body, &fields, &create,
                             mac, &err)
-        != 0
-        || vm_create(request->config, &create, &vm, &err) != 0)
+        != 0)
     {
+        api_fail(response, &err, "vm_not_found");
+        return;
+    }
+
+    memcpy(create.id, request->new_id, sizeof(create.id));
+
+    if (vm_create(request->config, &create, &vm, &err) != 0) {
         api_fail(response, &err, "vm_not_found");
         return;
     }

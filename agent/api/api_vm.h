@@ -8,6 +8,7 @@
 #include "api.h"
 #include "hatch_json.h"
 #include "store/seed.h"
+#include "store/user_data.h"
 #include "table/table.h"
 #include "vm/vm.h"
 
@@ -27,7 +28,8 @@
       CONFIG_DURATION_MAX },                                                  \
     { "save_after", HATCH_JSON_SECONDS, how, CONFIG_DURATION_MIN,             \
       CONFIG_DURATION_MAX },                                                  \
-    { "user_data", HATCH_JSON_STRING, how, 1, SEED_DATA_MAX }
+    { USER_DATA, HATCH_JSON_STRING, how, 1, SEED_DATA_MAX },                  \
+    { USER_DATA_FORMAT, HATCH_JSON_STRING, how, 1, USER_DATA_FORMAT_MAX }
 
 
 /* A VM as the API shows it: a new value. */

@@ -188,7 +188,6 @@ api_vm_parse_create(const config_t *config, json_object *body,
     create->image_id = hatch_json_string(f, "image_id", NULL);
     create->template_id = hatch_json_string(f, "template_id", NULL);
     create->boot_args = hatch_json_string(f, "boot_args", NULL);
-    create->user_data = hatch_json_string(f, "user_data", NULL);
     create->vcpu_count = (unsigned) hatch_json_integer(f, "vcpu_count", 0);
     create->mem_mib = (unsigned) hatch_json_integer(f, "mem_mib", 0);
     create->disk_mib = (unsigned) hatch_json_integer(f, "disk_mib", 0);
@@ -198,6 +197,10 @@ api_vm_parse_create(const config_t *config, json_object *body,
                                             config->save_after);
 
     rc = api_check_boot_args(f, err);
+
+    if (rc == 0) {
+        rc = user_data_check(f, &create->user_data, err);
+    }
 
     if (rc == 0) {
         rc = vm_parse_name(f, create->name, err);

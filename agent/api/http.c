@@ -2,6 +2,7 @@
 
 #include "http.h"
 #include "api.h"
+#include "core/descriptors.h"
 #include "core/listen.h"
 #include "core/log.h"
 
@@ -10,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 
 #define HTTP_CONNECTIONS  1024
 #define HTTP_TIMEOUT      75        /* s without a byte */
 #define HTTP_STACK        (512 * 1024)
+#define HTTP_REST         100       /* ms, while there is no descriptor */
 
 
 /* A request, from its first line to its answer. */
@@ -35,7 +38,9 @@ typedef struct {
 static struct {
     const config_t     *config;
     struct MHD_Daemon  *daemon;
-} http;
+    listen_t            listener;
+    int                 is_short;   /* of descriptors, and it was said so */
+} http = { .listener = { .fd = -1 } };
 
 
 static enum MHD_Result
@@ -287,12 +292,38 @@ static void http_log(void *cls, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 
 
+/*
+ * The library complains from within the loop that accepts, and where it has no
+ * connection yet it tries again at once, for as long as there is no descriptor
+ * for one.
+ */
+static void
+http_rest(void)
+{
+    const struct timespec  rest = { 0, HTTP_REST * 1000000 };
+
+    if (!descriptors_are_short()) {
+        __atomic_store_n(&http.is_short, 0, __ATOMIC_RELAXED);
+        return;
+    }
+
+    if (!__atomic_exchange_n(&http.is_short, 1, __ATOMIC_RELAXED)) {
+        log_event(LOG_WARN, "no file descriptor is left for connections to "
+                  "the API; they wait");
+    }
+
+    (void) nanosleep(&rest, NULL);
+}
+
+
 static void
 http_log(void *cls, const char *format, va_list args)
 {
     char  text[256];
 
     (void) cls;
+
+    http_rest();
 
     (void) vsnprintf(text, sizeof(text), format, args);
     text[strcspn(text, "\n")] = '\0';
@@ -303,13 +334,13 @@ http_log(void *cls, const char *format, va_list args)
 int
 http_start(const config_t *config, hatch_err_t *err)
 {
-    int  fd;
+    int  rc;
 
     http.config = config;
 
-    fd = listen_unix(config, "socket", config->socket, 0, err);
-    if (fd < 0) {
-        return fd;
+    rc = listen_unix(&http.listener, config, "socket", config->socket, 0, err);
+    if (rc != 0) {
+        return rc;
     }
 
     http.daemon = MHD_start_daemon(
@@ -318,7 +349,7 @@ http_start(const config_t *config, hatch_err_t *err)
                       | MHD_USE_ERROR_LOG,
                       0, NULL, NULL, http_handle, NULL,
                       MHD_OPTION_EXTERNAL_LOGGER, http_log, NULL,
-                      MHD_OPTION_LISTEN_SOCKET, fd,
+                      MHD_OPTION_LISTEN_SOCKET, http.listener.fd,
                       MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS,
                       MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT,
                       MHD_OPTION_THREAD_STACK_SIZE, (size_t) HTTP_STACK,
@@ -327,7 +358,7 @@ http_start(const config_t *config, hatch_err_t *err)
                       MHD_OPTION_END);
 
     if (http.daemon == NULL) {
-        (void) close(fd);
+        (void) close(http.listener.fd);
         return hatch_err_set(err, HATCH_ERR_SYSTEM,
                              "cannot start the HTTP server");
     }
@@ -340,8 +371,8 @@ void
 http_stop(void)
 {
     if (http.daemon != NULL) {
+        listen_remove(&http.listener);
         MHD_stop_daemon(http.daemon);
         http.daemon = NULL;
-        (void) unlink(http.config->socket);
     }
 }

@@ -41,6 +41,7 @@ stats_json(const vm_t *vm, const table_sample_t *sample, double utilization)
 {
     size_t                     i;
     uint64_t                   booted = table_booted(vm->id);
+    uint64_t                   now = hatch_clock_ms();
     json_object               *o = json_object_new_object(), *part;
     const hatch_zone_stats_t  *s = &sample->stats;
 
@@ -50,7 +51,7 @@ stats_json(const vm_t *vm, const table_sample_t *sample, double utilization)
     add_number(o, "vcpu_count", vm->vcpu_count);
     add_number(o, "mem_mib", vm->mem_mib);
     add_number(o, "uptime_seconds",
-               booted != 0 ? (hatch_clock_wall_ms() - booted) / 1000 : 0);
+               booted != 0 && booted < now ? (now - booted) / 1000 : 0);
     (void) json_object_object_add(o, "sampled_at", stats_time(s->sampled));
 
     part = add_object(o, "net");

@@ -1,6 +1,6 @@
 #define _GNU_SOURCE
 
-#include "config.h"
+#include "config_private.h"
 #include "cleanup.h"
 
 #include "hatch_file.h"
@@ -22,77 +22,65 @@
 #define CONFIG_FILE_MAX  (1024 * 1024)
 
 
-typedef enum {
-    CONFIG_STRING,
-    CONFIG_INTEGER,
-    CONFIG_DURATION             /* ms; in text as in "90", "1.5s", "1h30m" */
-} config_type_t;
-
-
-/* One row per key: the file, the environment and the checks follow it. */
-static const struct config_key {
-    const char     *name;
-    config_type_t   type;
-    size_t          offset;
-    int64_t         min;            /* of the number, or of the length */
-    int64_t         max;
-    const char     *otherwise;
-} config_keys[] = {
-#define STRING(key, min, otherwise)                                           \
-    { #key, CONFIG_STRING, offsetof(config_t, key), min, CONFIG_TEXT - 1,     \
-      otherwise }
-#define INTEGER(key, min, max, otherwise)                                     \
-    { #key, CONFIG_INTEGER, offsetof(config_t, key), min, max, otherwise }
+const config_key_t  config_keys[] = {
+#define STRING(key, when, min, otherwise)                                     \
+    { #key, CONFIG_STRING, CONFIG_ ## when, offsetof(config_t, key), min,     \
+      CONFIG_TEXT - 1, otherwise }
+#define INTEGER(key, when, min, max, otherwise)                               \
+    { #key, CONFIG_INTEGER, CONFIG_ ## when, offsetof(config_t, key), min,    \
+      max, otherwise }
 #define DURATION(key, otherwise)                                              \
-    { #key, CONFIG_DURATION, offsetof(config_t, key), CONFIG_DURATION_MIN,    \
-      CONFIG_DURATION_MAX, otherwise }
+    { #key, CONFIG_DURATION, CONFIG_LIVE, offsetof(config_t, key),            \
+      CONFIG_DURATION_MIN, CONFIG_DURATION_MAX, otherwise }
 
-    STRING(connect, 1, "qemu:///system"),
-    STRING(zone, 1, HATCH_ZONE_PATH),
-    STRING(socket, 1, "/run/hatch/agent.sock"),
-    STRING(wake_socket, 1, "/run/hatch/wake.sock"),
-    STRING(state_dir, 1, "/var/lib/hatch/agent"),
-    STRING(image_dir, 1, "/var/lib/hatch/images"),
-    STRING(route_store, 1, HATCH_STORE_PATH),
-    STRING(group, 0, ""),
-    STRING(virt_type, 1, "auto"),
-    STRING(network_name, 1, "hatch"),
-    STRING(bridge_name, 1, "hatch0"),
-    STRING(bridge_cidr, 1, "10.201.0.1/20"),
-    STRING(default_kernel_path, 0, ""),
-    STRING(default_initrd_path, 0, ""),
-    STRING(default_rootfs_path, 0, ""),
-    STRING(default_boot_args, 0,
+    STRING(connect, RESTART, 1, "qemu:///system"),
+    STRING(zone, RESTART, 1, HATCH_ZONE_PATH),
+    STRING(socket, RESTART, 1, "/run/hatch/agent.sock"),
+    STRING(wake_socket, RESTART, 1, "/run/hatch/wake.sock"),
+    STRING(state_dir, RESTART, 1, "/var/lib/hatch/agent"),
+    STRING(image_dir, RESTART, 1, "/var/lib/hatch/images"),
+    STRING(route_store, RESTART, 1, HATCH_STORE_PATH),
+    STRING(group, RESTART, 0, ""),
+    STRING(virt_type, RESTART, 1, "auto"),
+    STRING(network_name, RESTART, 1, "hatch"),
+    STRING(bridge_name, RESTART, 1, "hatch0"),
+    STRING(bridge_cidr, RESTART, 1, "10.201.0.1/20"),
+    STRING(default_kernel_path, IMAGE, 0, ""),
+    STRING(default_initrd_path, IMAGE, 0, ""),
+    STRING(default_rootfs_path, IMAGE, 0, ""),
+    STRING(default_boot_args, IMAGE, 0,
            "console=ttyS0 quiet reboot=t panic=-1 no_timer_check "
            "tsc=reliable cryptomgr.notests"),
-    STRING(log_level, 1, "info"),
+    STRING(log_level, LIVE, 1, "info"),
 
-    INTEGER(zone_vms, 1, HATCH_SLOTS_MAX, "16384"),
-    INTEGER(default_vcpu, 1, 32, "1"),
-    INTEGER(default_mem_mib, 128, 65536, "512"),
-    INTEGER(resync_interval, 1, 3600, "30"),
-    INTEGER(stop_timeout, 0, 600, "10"),
-    INTEGER(libvirt_timeout, 1, 3600, "40"),
-    INTEGER(save_timeout, 1, 86400, "300"),
-    INTEGER(max_starts, 1, 256, "8"),
-    INTEGER(max_vms, 0, HATCH_SLOTS_MAX, "0"),
-    INTEGER(max_vcpus, 0, 1 << 24, "0"),
-    INTEGER(max_mem_mib, 0, 1 << 30, "0"),
-    INTEGER(max_disk_mib, 0, 1 << 30, "0"),
-    INTEGER(max_overlay_size_mib, 1, CONFIG_DISK_MAX, "65536"),
-    INTEGER(max_snapshots_per_vm, 0, 10000, "10"),
-    INTEGER(host_memory_reserve_mib, 0, 1 << 24, "256"),
+    INTEGER(zone_vms, RESTART, 1, HATCH_SLOTS_MAX, "16384"),
+    INTEGER(default_vcpu, LIVE, 1, 32, "1"),
+    INTEGER(default_mem_mib, LIVE, 128, 65536, "512"),
+    INTEGER(resync_interval, LIVE, 1, 3600, "30"),
+    INTEGER(stop_timeout, LIVE, 0, 600, "10"),
+    INTEGER(libvirt_timeout, LIVE, 1, 3600, "40"),
+    INTEGER(save_timeout, LIVE, 1, 86400, "300"),
+    INTEGER(max_starts, LIVE, 1, 256, "8"),
+    INTEGER(max_vms, LIVE, 0, HATCH_SLOTS_MAX, "0"),
+    INTEGER(max_vcpus, LIVE, 0, 1 << 24, "0"),
+    INTEGER(max_mem_mib, LIVE, 0, 1 << 30, "0"),
+    INTEGER(max_disk_mib, LIVE, 0, 1 << 30, "0"),
+    INTEGER(max_overlay_size_mib, LIVE, 1, CONFIG_DISK_MAX, "65536"),
+    INTEGER(max_snapshots_per_vm, LIVE, 0, 10000, "10"),
+    INTEGER(host_memory_reserve_mib, LIVE, 0, 1 << 24, "256"),
 
     DURATION(stats_interval, "15s"),
     DURATION(idle_timeout, "10m"),
-    DURATION(save_after, "30m")
+    DURATION(save_after, "30m"),
+
+    { NULL, CONFIG_STRING, CONFIG_RESTART, 0, 0, 0, NULL }
 
 #undef STRING
 #undef INTEGER
 #undef DURATION
 };
 
-#define CONFIG_KEYS  (sizeof(config_keys) / sizeof(config_keys[0]))
+#define CONFIG_KEYS  (sizeof(config_keys) / sizeof(config_keys[0]) - 1)
 
 
 static const char  config_usage[] =
@@ -169,7 +157,7 @@ config_parse_duration(const char *text, int64_t *ms)
 
 
 static int
-config_set_duration(void *field, const struct config_key *key,
+config_set_duration(config_number_t *field, const config_key_t *key,
     const char *value, const char *where, hatch_err_t *err)
 {
     int64_t  ms = 0;
@@ -184,7 +172,7 @@ config_set_duration(void *field, const struct config_key *key,
                              (long long) key->max / 1000, value);
     }
 
-    memcpy(field, &ms, sizeof(ms));
+    *field = ms;
 
     return 0;
 }
@@ -192,7 +180,7 @@ config_set_duration(void *field, const struct config_key *key,
 
 /* Notes which of those that a host may make longer somebody has set. */
 static void
-config_note_set(config_t *config, const struct config_key *key)
+config_note_set(config_t *config, const config_key_t *key)
 {
     if (key->offset == offsetof(config_t, libvirt_timeout)) {
         config->libvirt_timeout_set = 1;
@@ -206,12 +194,13 @@ config_note_set(config_t *config, const struct config_key *key)
 
 /* Sets one key from text; `where` says where the text came from. */
 static int
-config_set(config_t *config, const struct config_key *key, const char *value,
+config_set(config_t *config, const config_key_t *key, const char *value,
     const char *where, hatch_err_t *err)
 {
-    char     *end, *field = (char *) config + key->offset;
-    size_t    len;
-    int64_t   n;
+    char             *end, *field = (char *) config + key->offset;
+    size_t            len;
+    int64_t           n;
+    config_number_t  *number = (config_number_t *) (void *) field;
 
     config_note_set(config, key);
 
@@ -230,7 +219,7 @@ config_set(config_t *config, const struct config_key *key, const char *value,
     }
 
     if (key->type == CONFIG_DURATION) {
-        return config_set_duration(field, key, value, where, err);
+        return config_set_duration(number, key, value, where, err);
     }
 
     errno = 0;
@@ -245,7 +234,7 @@ config_set(config_t *config, const struct config_key *key, const char *value,
                              value);
     }
 
-    memcpy(field, &n, sizeof(n));
+    *number = n;
 
     return 0;
 }
@@ -481,6 +470,7 @@ config_load(config_t *config, int argc, char **argv, hatch_err_t *err)
     const char  *file = NULL;
 
     memset(config, 0, sizeof(*config));
+    config->image = config;
 
     for (i = 0; i < CONFIG_KEYS; i++) {
         rc = config_set(config, &config_keys[i], config_keys[i].otherwise,

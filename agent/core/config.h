@@ -25,8 +25,19 @@
 #define CONFIG_DISK_MAX      (16 * 1024 * 1024)     /* MiB */
 
 
-typedef struct {
-    /* paths and names, NUL-terminated */
+/*
+ * Read whole and without a lock by any thread.  Who needs one value twice
+ * copies it first.
+ */
+typedef _Atomic int64_t  config_number_t;
+
+typedef struct config_s  config_t;
+
+struct config_s {
+    /*
+     * Paths and names, NUL-terminated, which stay as they are; but of default_*
+     * see config_image(), and log_level belongs to the main thread.
+     */
     char     connect[CONFIG_TEXT];              /* libvirt URI */
     char     zone[CONFIG_TEXT];
     char     socket[CONFIG_TEXT];               /* REST API */
@@ -45,34 +56,38 @@ typedef struct {
     char     default_boot_args[CONFIG_TEXT];
     char     log_level[CONFIG_TEXT];
 
-    int64_t  zone_vms;                          /* slots, 1..1048576 */
-    int64_t  default_vcpu;
-    int64_t  default_mem_mib;
-    int64_t  resync_interval;                   /* seconds */
-    int64_t  stop_timeout;                      /* seconds */
-    int64_t  libvirt_timeout;                   /* seconds, for one call */
-    int64_t  save_timeout;                      /* the same, of memory */
-    int64_t  max_starts;                        /* and restores, at once */
+    /* numbers: config_reload() may change them at any time */
+    config_number_t  zone_vms;                  /* slots, 1..1048576 */
+    config_number_t  default_vcpu;
+    config_number_t  default_mem_mib;
+    config_number_t  resync_interval;           /* seconds */
+    config_number_t  stop_timeout;              /* seconds */
+    config_number_t  libvirt_timeout;           /* seconds, for one call */
+    config_number_t  save_timeout;              /* the same, of memory */
+    config_number_t  max_starts;                /* and restores, at once */
 
-    int64_t  max_vms;                           /* 0: no limit */
-    int64_t  max_vcpus;                         /* of all VMs, 0: none */
-    int64_t  max_mem_mib;                       /* the same */
-    int64_t  max_disk_mib;                      /* the same */
-    int64_t  max_overlay_size_mib;              /* one VM's disk */
-    int64_t  max_snapshots_per_vm;              /* 0: no limit */
-    int64_t  host_memory_reserve_mib;           /* never given to VMs */
+    config_number_t  max_vms;                   /* 0: no limit */
+    config_number_t  max_vcpus;                 /* of all VMs, 0: none */
+    config_number_t  max_mem_mib;               /* the same */
+    config_number_t  max_disk_mib;              /* the same */
+    config_number_t  max_overlay_size_mib;      /* one VM's disk */
+    config_number_t  max_snapshots_per_vm;      /* 0: no limit */
+    config_number_t  host_memory_reserve_mib;   /* never given to VMs */
 
-    int64_t  stats_interval;                    /* ms, or never: -1 */
-    int64_t  idle_timeout;                      /* the same */
-    int64_t  save_after;                        /* the same */
+    config_number_t  stats_interval;            /* ms, or never: -1 */
+    config_number_t  idle_timeout;              /* the same */
+    config_number_t  save_after;                /* the same */
 
-    int      libvirt_timeout_set;               /* it is not the default */
-    int      save_timeout_set;                  /* the same */
+    config_number_t  libvirt_timeout_set;       /* it is not the default */
+    config_number_t  save_timeout_set;          /* the same */
+
+    const config_t *_Atomic  image;             /* see config_image() */
+    const config_t  *before;                    /* another one's image */
 
     gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
     int      adopt;                             /* --adopt */
-} config_t;
+};
 
 
 /*
@@ -80,6 +95,27 @@ typedef struct {
  * answered (exit with 0); or a negative code with err filled.
  */
 int config_load(config_t *config, int argc, char **argv, hatch_err_t *err);
+
+/*
+ * The configuration whose default_kernel_path, _initrd_path, _rootfs_path and
+ * _boot_args count now, all four of one time.  It is never freed.
+ */
+const config_t *config_image(const config_t *config);
+
+/*
+ * Told of a key whose value is another one than before.  `live`: it counts from
+ * now on; otherwise it needs a restart.  Values as text, for a log.
+ */
+typedef void (*config_told_t)(const char *key, int live, const char *before,
+    const char *now);
+
+/*
+ * Reads all sources again and takes over what can be changed while the agent
+ * runs.  A source that breaks a rule changes nothing, and err says which.  In
+ * the main thread alone.
+ */
+int config_reload(config_t *config, int argc, char **argv,
+    config_told_t told, hatch_err_t *err);
 
 /* The rules that a length or a range cannot say; finds the group. */
 int config_check(config_t *config, hatch_err_t *err);

@@ -6,6 +6,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+
+static void
+fault_hang(void)
+{
+    const char            *file = getenv("HATCH_FAULT_FILE");
+    const struct timespec  step = { 0, 10000000 };
+
+    while (file != NULL && access(file, F_OK) == 0) {
+        (void) nanosleep(&step, NULL);
+    }
+}
 
 
 int
@@ -27,6 +41,10 @@ fault(const char *operation, const char *step, hatch_err_t *err)
 
     if (wanted[len] == '\0') {
         (void) raise(SIGKILL);
+    }
+
+    if (strcmp(wanted + len, ":hang") == 0) {
+        fault_hang();
     }
 
     return strcmp(wanted + len, ":fail") == 0

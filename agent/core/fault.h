@@ -4,6 +4,8 @@
  *
  *   HATCH_FAULT=OPERATION.STEP        kill -9 of the process when it is there
  *   HATCH_FAULT=OPERATION.STEP:fail   it fails with "fault OPERATION.STEP"
+ *   HATCH_FAULT=OPERATION.STEP:hang   it waits there while the file exists
+ *                                     that HATCH_FAULT_FILE names
  *   HATCH_FAULT=list                  prints all there are, and exits
  *
  * A point stands right behind what its step does: HATCH_FAULT=create.defined

@@ -72,48 +72,70 @@ listen_check(const char *key, const char *path, hatch_err_t *err)
 }
 
 
-int
-listen_unix(const config_t *config, const char *key, const char *path,
-    int flags, hatch_err_t *err)
+/*
+ * A socket's name gets the socket's own mode, less the umask: so it is never
+ * open to others, not even between bind() and chmod(), and no other thread
+ * has to do with another umask meanwhile.
+ */
+static int
+listen_bind(const listen_t *listener, gid_t gid)
 {
-    int                 fd, rc;
-    mode_t              mask;
-    struct sockaddr_un  address = listen_address(path);
+    struct sockaddr_un  address = listen_address(listener->path);
+
+    return fchmod(listener->fd, 0600) == -1
+           || bind(listener->fd, (struct sockaddr *) &address,
+                   sizeof(address)) == -1
+           || chown(listener->path, (uid_t) -1, gid) == -1
+           || chmod(listener->path, 0660) == -1
+           || listen(listener->fd, LISTEN_BACKLOG) == -1
+           ? -1 : 0;
+}
+
+
+int
+listen_unix(listen_t *listener, const config_t *config, const char *key,
+    const char *path, int flags, hatch_err_t *err)
+{
+    int          rc;
+    struct stat  st;
+
+    listener->path = path;
+    listener->fd = -1;
 
     rc = listen_check(key, path, err);
     if (rc != 0) {
         return rc;
     }
 
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-    if (fd == -1) {
+    listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (listener->fd == -1) {
         return hatch_err_errno(err, errno, "cannot make a socket");
     }
 
     (void) unlink(path);
 
-    /* never open to others, not even between bind() and chmod() */
-    mask = umask(0177);
-    rc = bind(fd, (struct sockaddr *) &address, sizeof(address));
-    (void) umask(mask);
-
-    if (rc == 0) {
-        rc = chown(path, (uid_t) -1, config->gid);
-    }
-
-    if (rc == 0) {
-        rc = chmod(path, 0660);
-    }
-
-    if (rc == 0) {
-        rc = listen(fd, LISTEN_BACKLOG);
-    }
-
-    if (rc == -1) {
+    if (listen_bind(listener, config->gid) == -1 || lstat(path, &st) == -1) {
         rc = hatch_err_errno(err, errno, "cannot listen on \"%s\"", path);
-        (void) close(fd);
+        (void) close(listener->fd);
+        listener->fd = -1;
         return rc;
     }
 
-    return fd;
+    listener->device = st.st_dev;
+    listener->inode = st.st_ino;
+
+    return 0;
+}
+
+
+void
+listen_remove(const listen_t *listener)
+{
+    struct stat  st;
+
+    if (listener->fd != -1 && lstat(listener->path, &st) == 0
+        && st.st_dev == listener->device && st.st_ino == listener->inode)
+    {
+        (void) unlink(listener->path);
+    }
 }

@@ -3,8 +3,19 @@
 #ifndef HATCH_AGENT_LISTEN_H_INCLUDED
 #define HATCH_AGENT_LISTEN_H_INCLUDED
 
+#include <sys/types.h>
+
 #include "config.h"
 #include "hatch_err.h"
+
+
+/* A socket that listens, and the name by which others find it. */
+typedef struct {
+    int          fd;                /* close-on-exec; -1: none */
+    const char  *path;              /* the caller's */
+    dev_t        device;            /* what stands there is ours if it is */
+    ino_t        inode;             /* this one */
+} listen_t;
 
 
 /*
@@ -16,11 +27,16 @@ int listen_check(const char *key, const char *path, hatch_err_t *err);
 
 /*
  * Takes the place of a socket that an agent before left at path, and of
- * nothing else (listen_check()); mode 0660.  flags are added to the socket's
- * type, as in SOCK_NONBLOCK.  Returns the descriptor, close-on-exec, or an
- * error.
+ * nothing else (listen_check()); mode 0660, whatever the umask is.  flags are
+ * added to the socket's type, as in SOCK_NONBLOCK.  Fills listener.
  */
-int listen_unix(const config_t *config, const char *key, const char *path,
-    int flags, hatch_err_t *err);
+int listen_unix(listen_t *listener, const config_t *config, const char *key,
+    const char *path, int flags, hatch_err_t *err);
+
+/*
+ * Removes the name, unless somebody else's socket stands there by now.  Before
+ * the socket is closed: until then its inode's number is given to no other.
+ */
+void listen_remove(const listen_t *listener);
 
 #endif /* HATCH_AGENT_LISTEN_H_INCLUDED */

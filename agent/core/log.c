@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 
-static log_level_t  log_level = LOG_INFO;
-static int          log_journal;        /* standard error is journald's */
+static _Atomic log_level_t  log_level = LOG_INFO;
+static int  log_journal;                /* standard error is journald's */
 
 static const char *const  log_names[] = { "error", "warn", "info", "debug" };
 
@@ -33,6 +33,13 @@ log_open(log_level_t level)
                         (uintmax_t) st.st_ino);
         log_journal = strcmp(name, journal) == 0;
     }
+}
+
+
+void
+log_set_level(log_level_t level)
+{
+    log_level = level;
 }
 
 

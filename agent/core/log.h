@@ -22,6 +22,9 @@ typedef enum {
  */
 void log_open(log_level_t level);
 
+/* Another level, at any time. */
+void log_set_level(log_level_t level);
+
 /* The level of that name, or -1. */
 int log_parse_level(const char *name);
 

@@ -4,8 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,11 +74,61 @@ tool_start(const char *const *argv, int fd, pid_t *pid)
 
 
 int
+tool_is_there(const char *name)
+{
+    char         full[PATH_MAX];
+    size_t       len;
+    const char  *path = getenv("PATH");
+
+    /* what posix_spawnp() does without one */
+    path = path != NULL ? path : "/bin:/usr/bin";
+
+    do {
+        len = strcspn(path, ":");
+        (void) snprintf(full, sizeof(full), "%.*s/%s", (int) len, path, name);
+
+        if (access(full, X_OK) == 0) {
+            return 1;
+        }
+
+        path += len;
+    } while (*path++ == ':');
+
+    return 0;
+}
+
+
+static int
+tool_refused(const char *name, const char *doing, int status, char *out,
+    hatch_err_t *err)
+{
+    char  *line;
+
+    if (WIFSIGNALED(status)) {
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: signal %d killed %s",
+                             doing, WTERMSIG(status), name);
+    }
+
+    while (out[0] != '\0' && out[strlen(out) - 1] == '\n') {
+        out[strlen(out) - 1] = '\0';
+    }
+
+    line = strrchr(out, '\n');
+    line = line != NULL ? line + 1 : out;
+
+    return line[0] != '\0'
+           ? hatch_err_set(err, HATCH_ERR_INVALID, "%s: %s", doing, line)
+           : hatch_err_set(err, HATCH_ERR_INVALID, "%s: %s ended with status "
+                           "%d and said nothing", doing, name,
+                           WEXITSTATUS(status));
+}
+
+
+int
 tool_run(const char *const *argv, const char *doing, char *out, size_t size,
     hatch_err_t *err)
 {
     int    fds[2], rc, status = 0;
-    char  *line;
     pid_t  pid;
 
     if (pipe2(fds, O_CLOEXEC) == -1) {
@@ -87,8 +140,9 @@ tool_run(const char *const *argv, const char *doing, char *out, size_t size,
 
     if (rc != 0) {
         (void) close(fds[0]);
-        return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: cannot run %s: %s",
-                             doing, argv[0], strerror(rc));
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: cannot run \"%s\": "
+                             "%s", doing, argv[0], rc == ENOENT
+                             ? "it is not installed" : strerror(rc));
     }
 
     tool_collect(fds[0], out, size);
@@ -102,12 +156,5 @@ tool_run(const char *const *argv, const char *doing, char *out, size_t size,
         return 0;
     }
 
-    while (out[0] != '\0' && out[strlen(out) - 1] == '\n') {
-        out[strlen(out) - 1] = '\0';
-    }
-
-    line = strrchr(out, '\n');
-
-    return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: %s", doing,
-                         line != NULL ? line + 1 : out);
+    return tool_refused(argv[0], doing, status, out, err);
 }

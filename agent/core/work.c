@@ -33,8 +33,16 @@ static pthread_mutex_t   work_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static __thread work_t  *work_self;
 
-static pthread_cond_t    work_started = PTHREAD_COND_INITIALIZER;
-static int64_t           work_starts;
+/* A turn of work_start_begin(), until work_start_end(). */
+typedef struct work_turn_s {
+    struct work_turn_s  *next;
+    time_t               deadline;      /* from then on it hangs */
+} work_turn_t;
+
+static work_turn_t           *work_turns;
+static __thread work_turn_t   work_turn;
+static pthread_cond_t         work_started;
+static pthread_once_t         work_once = PTHREAD_ONCE_INIT;
 
 
 static time_t
@@ -179,18 +187,60 @@ work_step(const char *what, int64_t seconds)
 }
 
 
+static void
+work_init(void)
+{
+    cond_init(&work_started);
+}
+
+
+/*
+ * Locked.  Is there a turn?  If not, `next` is when one of those that have one
+ * may hang.
+ */
+static int
+work_has_turn(int64_t most, time_t *next)
+{
+    time_t              now = work_now();
+    int64_t             n = 0, hung = 0;
+    const work_turn_t  *turn;
+
+    *next = now + WORK_FIRST_STEP;
+
+    for (turn = work_turns; turn != NULL; turn = turn->next) {
+        if (turn->deadline <= now && hung < WORK_HUNG) {
+            hung++;
+            continue;
+        }
+
+        n++;
+
+        if (turn->deadline > now && turn->deadline < *next) {
+            *next = turn->deadline;
+        }
+    }
+
+    return n < most;
+}
+
+
 void
 work_start_begin(const config_t *config, int64_t seconds)
 {
+    struct timespec  ts = { 0, 0 };
+
     work_step("waiting for other VMs to start", seconds);
+    (void) pthread_once(&work_once, work_init);
 
     pthread_mutex_lock(&work_lock);
 
-    while (work_starts >= config->max_starts) {
-        pthread_cond_wait(&work_started, &work_lock);
+    while (!work_has_turn(config->max_starts, &ts.tv_sec)) {
+        (void) pthread_cond_timedwait(&work_started, &work_lock, &ts);
     }
 
-    work_starts++;
+    work_turn.deadline = work_now() + (time_t) seconds;
+    work_turn.next = work_turns;
+    work_turns = &work_turn;
     pthread_mutex_unlock(&work_lock);
 }
 
@@ -198,8 +248,26 @@ work_start_begin(const config_t *config, int64_t seconds)
 void
 work_start_end(void)
 {
+    work_turn_t  **turn;
+
     pthread_mutex_lock(&work_lock);
-    work_starts--;
+
+    for (turn = &work_turns; *turn != &work_turn; turn = &(*turn)->next) {
+        /* void */
+    }
+
+    *turn = work_turn.next;
     pthread_cond_signal(&work_started);
+    pthread_mutex_unlock(&work_lock);
+}
+
+
+void
+work_reload(void)
+{
+    (void) pthread_once(&work_once, work_init);
+
+    pthread_mutex_lock(&work_lock);
+    pthread_cond_broadcast(&work_started);
     pthread_mutex_unlock(&work_lock);
 }

@@ -37,9 +37,16 @@ void work_step(const char *what, int64_t seconds);
 /*
  * Waits for one of config's max_starts turns, `seconds` at most for whoever
  * waits for the operation: starting and restoring guests takes processors and
- * disk, too many at once would help none of them.
+ * disk, too many at once would help none of them.  One that has had its turn
+ * for longer than `seconds` hangs, and keeps nobody else waiting; but no more
+ * than WORK_HUNG do.  The thread that began ends it.
  */
+#define WORK_HUNG  64
+
 void work_start_begin(const config_t *config, int64_t seconds);
 void work_start_end(void);
+
+/* max_starts may be another one. */
+void work_reload(void);
 
 #endif /* HATCH_AGENT_WORK_H_INCLUDED */

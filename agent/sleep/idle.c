@@ -7,9 +7,11 @@
 #include "core/work.h"
 #include "table/activity.h"
 #include "table/table_sleep.h"
+#include "virt/host.h"
 #include "vm/vm_sleep.h"
 
 #include "hatch_clock.h"
+#include "hatch_hash.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -20,12 +22,27 @@
 #define IDLE_STEP_MAX    1000       /* ms */
 #define IDLE_STEP_MIN    10
 
-/* After an error, ms: a full disk does not empty itself at once. */
+/* With no room for saved memory, ms; looking costs no more than that. */
 #define IDLE_RETRY       10000
 
-/* How many at once.  Pausing takes milliseconds; saving takes the disk. */
+/*
+ * How many at once.  Pausing takes milliseconds; saving takes the disk.  One
+ * that takes longer than its deadline hangs, and its place is another's; so
+ * many of each kind may.
+ */
 #define IDLE_PAUSES      32
 #define IDLE_SAVES       4
+#define IDLE_WAKES       64
+#define IDLE_HUNG        32
+
+
+/* What is under way in a thread of its own. */
+typedef struct idle_job_s {
+    struct idle_job_s  *next;
+    table_due_t         due;
+    uint64_t            deadline;       /* the zone's clock */
+    unsigned            hangs:1;        /* and it was said so */
+} idle_job_t;
 
 
 static struct {
@@ -33,20 +50,45 @@ static struct {
     pthread_t         thread;
     pthread_mutex_t   lock;
     pthread_cond_t    wake;
-    unsigned          running[2];       /* by table_todo_t: pauses, saves */
+    idle_job_t       *jobs;
     unsigned          stop:1;
 } idle = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+
+static uint32_t
+idle_hash(const char *text)
+{
+    uint64_t  hash = 0;
+
+    while (*text != '\0') {
+        hash = hatch_hash_word(hash, (unsigned char) *text++);
+    }
+
+    return hatch_hash_end(hash);
+}
+
+
+static void
+idle_failed(const table_due_t *due, uint64_t room, const hatch_err_t *err)
+{
+    if (table_sleep_failed(due->id, hatch_clock_ms(), idle_hash(err->text),
+                           room))
+    {
+        log_event(LOG_WARN, "%s: it should sleep: %s", due->id, err->text);
+    }
+}
 
 
 static void
 idle_do(const table_due_t *due)
 {
     int          rc;
+    uint64_t     room = due->no_room;
     hatch_err_t  err;
 
     rc = due->todo == TABLE_PAUSE
          ? vm_idle_pause(idle.config, due->id, &err)
-         : vm_idle_save(idle.config, due->id, &err);
+         : vm_idle_save(idle.config, due->id, &room, &err);
 
     if (rc == 0) {
         log_event(LOG_DEBUG, "%s: %s", due->id, due->todo == TABLE_PAUSE
@@ -55,58 +97,95 @@ idle_do(const table_due_t *due)
     } else if (rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY) {
         table_sleep_later(due->id, hatch_clock_ms() + IDLE_STEP_MAX);
 
-    } else if (rc < 0) {
-        log_event(LOG_WARN, "%s: it should sleep: %s", due->id, err.text);
+    } else if (rc == 2) {
         table_sleep_later(due->id, hatch_clock_ms() + IDLE_RETRY);
+
+    } else if (rc < 0) {
+        idle_failed(due, room, &err);
     }
 }
 
 
 static void *
-idle_job(void *data)
+idle_thread(void *data)
 {
-    table_due_t  *due = data;
+    idle_job_t  *job = data, **link;
 
-    idle_do(due);
+    idle_do(&job->due);
 
     pthread_mutex_lock(&idle.lock);
-    idle.running[due->todo]--;
+
+    for (link = &idle.jobs; *link != job; link = &(*link)->next) {
+        /* void */
+    }
+
+    *link = job->next;
     pthread_cond_signal(&idle.wake);
     pthread_mutex_unlock(&idle.lock);
 
-    free(due);
+    free(job);
 
     return NULL;
 }
 
 
-/* Returns 0 if a thread does it; -1 if there is none to spare. */
-static int
+/* Locked.  Without a thread to spare it stays due. */
+static void
 idle_begin(const table_due_t *due)
 {
-    table_due_t  *copy;
+    int64_t      seconds;
+    idle_job_t  *job = calloc(1, sizeof(*job));
 
-    static const unsigned  most[] = { IDLE_PAUSES, IDLE_SAVES };
-
-    if (idle.running[due->todo] >= most[due->todo]) {
-        return -1;
+    if (job == NULL) {
+        return;
     }
 
-    copy = malloc(sizeof(*copy));
-    if (copy == NULL) {
-        return -1;
+    seconds = due->todo == TABLE_PAUSE ? host_call_timeout(idle.config)
+                                       : host_save_timeout(idle.config);
+    job->due = *due;
+    job->deadline = hatch_clock_ms() + (uint64_t) seconds * 1000;
+
+    if (work_detach(idle_thread, job) != 0) {
+        free(job);
+        return;
     }
 
-    *copy = *due;
+    job->next = idle.jobs;
+    idle.jobs = job;
+}
 
-    if (work_detach(idle_job, copy) != 0) {
-        free(copy);
-        return -1;
+
+/* How many more of each kind may begin. */
+static void
+idle_room(unsigned room[TABLE_TODOS])
+{
+    uint64_t     now = hatch_clock_ms();
+    unsigned     hung[TABLE_TODOS] = { 0, 0, 0 };
+    idle_job_t  *job;
+
+    room[TABLE_PAUSE] = IDLE_PAUSES;
+    room[TABLE_SAVE] = IDLE_SAVES;
+    room[TABLE_WAKE] = IDLE_WAKES;
+
+    pthread_mutex_lock(&idle.lock);
+
+    for (job = idle.jobs; job != NULL; job = job->next) {
+        if (now >= job->deadline && hung[job->due.todo] < IDLE_HUNG) {
+            hung[job->due.todo]++;
+
+            if (!job->hangs) {
+                job->hangs = 1;
+                log_event(LOG_WARN, "%s: it should sleep: libvirt has not "
+                          "%s it in time, and goes on", job->due.id,
+                          job->due.todo == TABLE_PAUSE ? "paused" : "saved");
+            }
+
+        } else if (room[job->due.todo] != 0) {
+            room[job->due.todo]--;
+        }
     }
 
-    idle.running[due->todo]++;
-
-    return 0;
+    pthread_mutex_unlock(&idle.lock);
 }
 
 
@@ -115,14 +194,16 @@ static uint64_t
 idle_look(void)
 {
     size_t       i, n;
+    unsigned     room[TABLE_TODOS];
     uint64_t     now, next;
-    table_due_t  due[IDLE_PAUSES + IDLE_SAVES];
+    table_due_t  due[IDLE_PAUSES + IDLE_SAVES + IDLE_WAKES];
 
     activity_refresh(idle.config, wake_connected(), table_remember_requests);
 
+    idle_room(room);
     now = hatch_clock_ms();
     next = now + IDLE_STEP_MAX;
-    n = table_due(now, due, sizeof(due) / sizeof(due[0]), &next);
+    n = table_due(now, room, due, &next);
 
     pthread_mutex_lock(&idle.lock);
 
@@ -131,7 +212,7 @@ idle_look(void)
             wake_request(due[i].id);
 
         } else {
-            (void) idle_begin(&due[i]);
+            idle_begin(&due[i]);
         }
     }
 

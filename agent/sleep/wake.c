@@ -2,6 +2,7 @@
 
 #include "wake.h"
 #include "wake_private.h"
+#include "core/descriptors.h"
 #include "core/listen.h"
 #include "core/log.h"
 #include "table/table_sleep.h"
@@ -19,30 +20,7 @@
 
 
 #define WAKE_EVENTS       64
-#define WAKE_CONNECTIONS  1024
 #define WAKE_ASKS         65536     /* of all workers together */
-
-
-/* What an event belongs to: the first member of each. */
-typedef enum {
-    WAKE_LISTENER,
-    WAKE_NOTIFIER,
-    WAKE_WORKER,
-    WAKE_ASKED
-} wake_source_t;
-
-
-/* A connection of a worker. */
-typedef struct worker_s {
-    wake_source_t     source;
-    struct worker_s  *next;
-    int               fd;           /* -1: gone, freed after the round */
-    size_t            have;         /* of in */
-    union {
-        hatch_wake_message_t  message;
-        char                  bytes[sizeof(hatch_wake_message_t)];
-    } in;
-} worker_t;
 
 
 /* One ASK, until it is answered. */
@@ -71,16 +49,13 @@ static struct {
     const config_t  *config;
     pthread_t        thread;
     int              epoll;
-    int              listener;
+    listen_t         listener;
     int              notify;        /* eventfd */
-    worker_t        *workers;
     ask_t           *asks;
-    unsigned         n_workers, n_asks;
-    int              connected;     /* n_workers, for other threads */
+    unsigned         n_asks;
     int              stop;
-} wake = { .epoll = -1, .listener = -1, .notify = -1 };
+} wake = { .epoll = -1, .listener = { .fd = -1 }, .notify = -1 };
 
-static wake_source_t  wake_listener = WAKE_LISTENER;
 static wake_source_t  wake_notifier = WAKE_NOTIFIER;
 
 
@@ -95,78 +70,16 @@ wake_now(void)
 }
 
 
-/* --- connections --- */
-
+/* What it asked for, nobody waits for any more. */
 static void
-worker_count(int change)
-{
-    wake.n_workers += (unsigned) change;
-    __atomic_store_n(&wake.connected, (int) wake.n_workers, __ATOMIC_RELAXED);
-}
-
-
-static void
-worker_close(worker_t *worker)
+wake_worker_gone(worker_t *worker)
 {
     ask_t  *ask;
-
-    if (worker->fd == -1) {
-        return;
-    }
-
-    (void) close(worker->fd);
-    worker->fd = -1;
-    worker_count(-1);
 
     for (ask = wake.asks; ask != NULL; ask = ask->next) {
         if (ask->worker == worker) {
             ask->answered = 1;
         }
-    }
-}
-
-
-static void
-worker_accept(void)
-{
-    int                 fd;
-    worker_t           *worker;
-    struct epoll_event  event = { .events = EPOLLIN };
-
-    fd = accept4(wake.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd == -1) {
-        return;
-    }
-
-    worker = wake.n_workers < WAKE_CONNECTIONS ? calloc(1, sizeof(*worker))
-                                               : NULL;
-    event.data.ptr = worker;
-
-    if (worker == NULL
-        || epoll_ctl(wake.epoll, EPOLL_CTL_ADD, fd, &event) == -1)
-    {
-        free(worker);
-        (void) close(fd);
-        return;
-    }
-
-    worker->source = WAKE_WORKER;
-    worker->fd = fd;
-    worker->next = wake.workers;
-    wake.workers = worker;
-    worker_count(1);
-}
-
-
-/* A worker that does not read what it asked for has lost its claim to it. */
-static void
-worker_send(worker_t *worker, const hatch_wake_message_t *message)
-{
-    if (worker->fd != -1
-        && send(worker->fd, message, sizeof(*message),
-                MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) sizeof(*message))
-    {
-        worker_close(worker);
     }
 }
 
@@ -375,10 +288,11 @@ static int
 ask_tick(uint64_t now)
 {
     ask_t     *ask;
-    uint64_t   next;
+    uint64_t   next, rest = worker_tick(now);
 
     wake_vm_run(now);
-    next = wake_vm_next();
+    next = wake_vm_next(now);
+    next = rest < next ? rest : next;
 
     for (ask = wake.asks; ask != NULL; ask = ask->next) {
         if (!ask->answered && now >= ask->deadline) {
@@ -425,10 +339,9 @@ message_valid(const hatch_wake_message_t *m)
 
 
 static void
-worker_message(worker_t *worker, uint64_t now)
+wake_message(worker_t *worker, const hatch_wake_message_t *m, uint64_t now)
 {
-    ask_t                       *ask;
-    const hatch_wake_message_t  *m = &worker->in.message;
+    ask_t  *ask;
 
     if (!message_valid(m)) {
         log_event(LOG_WARN, "a message on the wake socket breaks its rules");
@@ -457,38 +370,10 @@ worker_message(worker_t *worker, uint64_t now)
 }
 
 
-static void
-worker_read(worker_t *worker, uint64_t now)
-{
-    ssize_t  n;
-
-    while (worker->fd != -1) {
-        n = recv(worker->fd, worker->in.bytes + worker->have,
-                 sizeof(worker->in) - worker->have, 0);
-
-        if (n == -1 && (errno == EAGAIN || errno == EINTR)) {
-            return;
-        }
-
-        if (n <= 0) {
-            worker_close(worker);
-            return;
-        }
-
-        worker->have += (size_t) n;
-
-        if (worker->have == sizeof(worker->in)) {
-            worker->have = 0;
-            worker_message(worker, now);
-        }
-    }
-}
-
-
 /* --- the thread --- */
 
 static void
-wake_event(void *source, uint64_t now)
+wake_event(void *source, uint32_t events, uint64_t now)
 {
     ask_t       *ask = source;
     eventfd_t    n;
@@ -496,7 +381,7 @@ wake_event(void *source, uint64_t now)
     switch (*(wake_source_t *) source) {
 
     case WAKE_LISTENER:
-        worker_accept();
+        worker_accept(now);
         return;
 
     case WAKE_NOTIFIER:
@@ -506,7 +391,7 @@ wake_event(void *source, uint64_t now)
         return;
 
     case WAKE_WORKER:
-        worker_read(source, now);
+        worker_event(source, events, now);
         return;
 
     case WAKE_ASKED:
@@ -522,8 +407,7 @@ wake_event(void *source, uint64_t now)
 static void
 wake_sweep(void)
 {
-    ask_t     **ask = &wake.asks, *answered;
-    worker_t  **worker = &wake.workers, *closed;
+    ask_t  **ask = &wake.asks, *answered;
 
     while ((answered = *ask) != NULL) {
         if (!answered->answered) {
@@ -541,15 +425,7 @@ wake_sweep(void)
         free(answered);
     }
 
-    while ((closed = *worker) != NULL) {
-        if (closed->fd != -1) {
-            worker = &closed->next;
-            continue;
-        }
-
-        *worker = closed->next;
-        free(closed);
-    }
+    worker_sweep();
 }
 
 
@@ -570,7 +446,7 @@ wake_run(void *data)
         now = wake_now();
 
         for (i = 0; i < n; i++) {
-            wake_event(events[i].data.ptr, now);
+            wake_event(events[i].data.ptr, events[i].events, now);
         }
 
         wake_sweep();
@@ -597,22 +473,24 @@ wake_start(const config_t *config, hatch_err_t *err)
     int  rc;
 
     wake.config = config;
-    wake.listener = listen_unix(config, "wake_socket", config->wake_socket,
-                                SOCK_NONBLOCK, err);
-    if (wake.listener < 0) {
-        return wake.listener;
+    rc = listen_unix(&wake.listener, config, "wake_socket",
+                     config->wake_socket, SOCK_NONBLOCK, err);
+    if (rc != 0) {
+        return rc;
     }
 
     wake.epoll = epoll_create1(EPOLL_CLOEXEC);
     wake.notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     if (wake.epoll == -1 || wake.notify == -1
-        || wake_watch(wake.listener, &wake_listener) == -1
+        || worker_begin(wake.epoll, wake.listener.fd, wake_message,
+                        wake_worker_gone) == -1
         || wake_watch(wake.notify, &wake_notifier) == -1)
     {
         return hatch_err_errno(err, errno, "cannot watch the wake socket");
     }
 
+    probe_begin(descriptors_max() / WAKE_PROBE_SHARE);
     wake_vm_init(config, wake.notify, ask_woken);
 
     rc = pthread_create(&wake.thread, NULL, wake_run, NULL);
@@ -628,12 +506,5 @@ wake_stop(void)
     (void) eventfd_write(wake.notify, 1);
     (void) pthread_join(wake.thread, NULL);
 
-    (void) unlink(wake.config->wake_socket);
-}
-
-
-int
-wake_connected(void)
-{
-    return __atomic_load_n(&wake.connected, __ATOMIC_RELAXED) != 0;
+    listen_remove(&wake.listener);
 }

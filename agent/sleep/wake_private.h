@@ -10,6 +10,53 @@
 #include "hatch_wake.h"
 
 
+/* What an event belongs to: the first member of each. */
+typedef enum {
+    WAKE_LISTENER,
+    WAKE_NOTIFIER,
+    WAKE_WORKER,
+    WAKE_ASKED
+} wake_source_t;
+
+
+/* --- wake_worker.c --- */
+
+/* A connection of a worker; it is freed at the end of a round of events. */
+typedef struct worker_s  worker_t;
+
+typedef void (*worker_message_t)(worker_t *worker,
+    const hatch_wake_message_t *message, uint64_t now);
+
+/*
+ * Accepts from now on.  message() is told what a worker says, gone() of a
+ * connection that has ended.  0, or -1 with errno.
+ */
+int worker_begin(int epoll, int listener, worker_message_t message,
+    void (*gone)(worker_t *worker));
+
+/* Somebody connects. */
+void worker_accept(uint64_t now);
+
+/* Something happened to a connection: EPOLLIN, EPOLLOUT. */
+void worker_event(worker_t *worker, uint32_t events, uint64_t now);
+
+/*
+ * Says something; what the socket does not take at once follows.  A worker that
+ * does not read WORKER_BEHIND messages has lost its claim to them.
+ */
+#define WORKER_BEHIND  131072
+
+void worker_send(worker_t *worker, const hatch_wake_message_t *message);
+
+void worker_close(worker_t *worker);
+
+/* Timers: when worker_tick() is due again, or UINT64_MAX. */
+uint64_t worker_tick(uint64_t now);
+
+/* Frees what was closed in this round of events. */
+void worker_sweep(void);
+
+
 /* --- wake_probe.c --- */
 
 /*
@@ -18,6 +65,13 @@
  */
 #define WAKE_PROBES      8
 #define WAKE_PROBE_STEP  25
+
+/*
+ * All attempts together have this part of the descriptors.  When half of it is
+ * taken, each probe has one attempt; when all of it is, they take turns.
+ */
+#define WAKE_PROBE_SHARE  4
+#define WAKE_PROBE_TURN   5
 
 
 typedef enum {
@@ -34,6 +88,9 @@ typedef struct {
     uint64_t            due;                /* when the next one begins */
 } probe_t;
 
+
+/* `most` descriptors for all probes together. */
+void probe_begin(unsigned long most);
 
 void probe_init(probe_t *probe, struct in_addr address, uint16_t port);
 
@@ -71,7 +128,7 @@ wake_vm_t *wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
 
 /* Begins those whose turn has come; when the next one may, or UINT64_MAX. */
 void wake_vm_run(uint64_t now);
-uint64_t wake_vm_next(void);
+uint64_t wake_vm_next(uint64_t now);
 
 /* Reports what has happened to all VMs since the last call. */
 void wake_vm_collect(uint64_t now);

@@ -17,6 +17,19 @@
 #include <unistd.h>
 
 
+static struct {
+    unsigned long  open;            /* descriptors of all probes */
+    unsigned long  most;
+} probes;
+
+
+void
+probe_begin(unsigned long most)
+{
+    probes.most = most > WAKE_PROBES ? most : WAKE_PROBES;
+}
+
+
 void
 probe_init(probe_t *probe, struct in_addr address, uint16_t port)
 {
@@ -42,6 +55,7 @@ probe_close_one(int *fd)
         (void) setsockopt(*fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
         (void) close(*fd);
         *fd = -1;
+        probes.open--;
     }
 }
 
@@ -57,22 +71,52 @@ probe_close(probe_t *probe)
 }
 
 
+/* A place for another attempt, or -1 if it is not this probe's turn. */
+static int
+probe_make_room(probe_t *probe)
+{
+    int            i, full = probes.open >= probes.most;
+    unsigned long  before = probes.open;
+
+    i = (int) probe->next;
+    probe->next = (probe->next + 1) % WAKE_PROBES;
+
+    if (probes.open < probes.most / 2) {
+        probe_close_one(&probe->fd[i]);
+        return i;
+    }
+
+    probe_close(probe);
+
+    return full && (probes.open < before || probes.open >= probes.most) ? -1
+                                                                        : i;
+}
+
+
 probe_result_t
 probe_send(probe_t *probe, int epoll, void *data, uint64_t now)
 {
-    int                 *fd = &probe->fd[probe->next];
+    int                 *fd, i;
     const int            off = 0;
     struct epoll_event   event = { .events = EPOLLOUT };
 
     probe->due = now + WAKE_PROBE_STEP;
-    probe->next = (probe->next + 1) % WAKE_PROBES;
-    probe_close_one(fd);
+    i = probe_make_room(probe);
 
+    /* before those that have just had a turn have another */
+    if (i == -1) {
+        probe->due = now + WAKE_PROBE_TURN;
+        return PROBE_NONE;
+    }
+
+    fd = &probe->fd[i];
     *fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (*fd == -1) {
         return PROBE_NONE;
     }
+
+    probes.open++;
 
     (void) setsockopt(*fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof(off));
 

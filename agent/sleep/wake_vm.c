@@ -1,9 +1,10 @@
 #define _GNU_SOURCE
 
 #include "wake.h"
-#include "wake_private.h"
+#include "wake_entry.h"
 #include "core/log.h"
 #include "core/work.h"
+#include "table/table_sleep.h"
 #include "table/table_stats.h"
 #include "vm/vm_sleep.h"
 
@@ -15,8 +16,13 @@
 #include <unistd.h>
 
 
-/* Threads, and connections to libvirt; also of wakes that hang. */
+/*
+ * Threads, and connections to libvirt.  One that takes longer than WAKE_HANGS,
+ * ms, hangs, and its thread does not count; but no more than WAKE_HUNG do.
+ */
 #define WAKE_THREADS      64
+#define WAKE_HANGS        10000
+#define WAKE_HUNG         256
 
 /*
  * Wakes take turns: half as many at once as there are processors, so that
@@ -26,48 +32,25 @@
 #define WAKE_TURN         1000
 #define WAKE_TURN_ANSWER  25
 
-/* After a failure, ms: doubled each time. */
-#define WAKE_BACKOFF_MIN  1000
-#define WAKE_BACKOFF_MAX  30000
-
 /*
  * libvirt restarts, and VMs are recovered, within seconds; so long a wake
  * tries again, ms.
  */
 #define WAKE_OUTAGE       10000
 #define WAKE_OUTAGE_STEP  100
+#define WAKE_FREED        2
 
-#define WAKE_BUCKETS      1024
-
-
-struct wake_vm_s {
-    wake_vm_t          *next;           /* in the bucket */
-    wake_vm_t          *queued;         /* for a thread, or for collecting */
-    char                id[HATCH_ID_SIZE];
-    uint64_t            since;          /* wake_now() when it was asked for */
-    uint64_t            not_before;     /* after a failure */
-    unsigned            failures;       /* in a row */
-    int                 failure;        /* the last one's code */
-    unsigned            turn;           /* in wakes.turns */
-    uint64_t            began;          /* its turn, wake_now() */
-    int                 pending;        /* from begin until it is reported */
-    int                 reported;
-
-    /*
-     * Under wakes.lock: written by the thread that wakes it.  No bits: who
-     * wrote one of those above would write these, too.
-     */
-    int                 awake;
-    int                 done;
-    int                 listed;         /* in wakes.news */
-    hatch_wake_kind_t   kind;
-    uint64_t            duration;
-    int                 rc;
-};
+/*
+ * One that waits for an operation on its VM has no thread and no turn.  It is
+ * told when that has ended (table_set_freed()), and looks by itself so often,
+ * ms.
+ */
+#define WAKE_PARKED       1000
 
 
 typedef struct wake_ask_s {
     struct wake_ask_s  *next;
+    unsigned            freed:1;        /* it may be tried, if it is parked */
     char                id[HATCH_ID_SIZE];
 } wake_ask_t;
 
@@ -76,9 +59,9 @@ static struct {
     const config_t   *config;
     int               notify;
     wake_vm_done_t    done;
-    wake_vm_t        *buckets[WAKE_BUCKETS];
     wake_vm_t        *waiting, **last;  /* for one of WAKE_THREADS */
-    unsigned          threads;
+    wake_vm_t        *running;          /* has one */
+    wake_vm_t        *parked;           /* needs none */
     uint64_t          turns[WAKE_THREADS];  /* each until then; 0: free */
     unsigned          most_turns;
 
@@ -86,6 +69,9 @@ static struct {
     wake_vm_t        *news;             /* to be collected */
     wake_ask_t       *asked;            /* by wake_request() */
 } wakes = { .lock = PTHREAD_MUTEX_INITIALIZER, .notify = -1 };
+
+
+static void wake_vm_freed(const char *id);
 
 
 void
@@ -106,6 +92,8 @@ wake_vm_init(const config_t *config, int notify, wake_vm_done_t done)
     pthread_mutex_lock(&wakes.lock);
     wakes.notify = notify;
     pthread_mutex_unlock(&wakes.lock);
+
+    table_set_freed(wake_vm_freed);
 }
 
 
@@ -143,21 +131,27 @@ wake_vm_awake(void *arg, hatch_wake_kind_t kind)
 }
 
 
+/* Is it worth another try, later? */
+static int
+wake_vm_may_wait(const wake_vm_t *vm, int rc)
+{
+    return rc == 1
+           || ((rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY)
+               && !vm->awake && wake_now() - vm->since < WAKE_OUTAGE);
+}
+
+
 static void *
 wake_vm_thread(void *data)
 {
-    int                    rc;
-    wake_vm_t             *vm = data;
-    hatch_err_t            err;
-    const struct timespec  pause = { 0, WAKE_OUTAGE_STEP * 1000000 };
+    int           rc, waits;
+    wake_vm_t    *vm = data;
+    hatch_err_t   err;
 
-    do {
-        rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
-    } while ((rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY)
-             && !vm->awake && wake_now() - vm->since < WAKE_OUTAGE
-             && nanosleep(&pause, NULL) == 0);
+    rc = vm_wake(wakes.config, vm->id, wake_vm_awake, vm, &err);
+    waits = wake_vm_may_wait(vm, rc);
 
-    if (rc != 0) {
+    if (rc != 0 && !waits) {
         log_event(LOG_WARN, "%s: cannot be woken: %s", vm->id, err.text);
 
         if (rc != HATCH_ERR_NOT_FOUND) {
@@ -174,6 +168,7 @@ wake_vm_thread(void *data)
     }
 
     vm->done = 1;
+    vm->waits = waits;
     vm->rc = rc;
     wake_vm_news(vm);
     pthread_mutex_unlock(&wakes.lock);
@@ -183,27 +178,6 @@ wake_vm_thread(void *data)
 
 
 /* --- in the wake thread --- */
-
-static wake_vm_t **
-wake_vm_find(const char *id)
-{
-    uint32_t     hash = 2166136261u;
-    wake_vm_t  **vm;
-    const char  *p;
-
-    for (p = id; *p != '\0'; p++) {
-        hash = (hash ^ (unsigned char) *p) * 16777619u;
-    }
-
-    for (vm = &wakes.buckets[hash % WAKE_BUCKETS];
-         *vm != NULL && strcmp((*vm)->id, id) != 0; vm = &(*vm)->next)
-    {
-        /* void */
-    }
-
-    return vm;
-}
-
 
 /* Takes a free turn: 0, or -1 if there is none. */
 static int
@@ -224,43 +198,130 @@ wake_vm_take_turn(wake_vm_t *vm, uint64_t now)
 }
 
 
-uint64_t
-wake_vm_next(void)
+/*
+ * Is there a thread?  If not, *next is when one of those that have one may
+ * hang.
+ */
+static int
+wake_vm_has_thread(uint64_t now, uint64_t *next)
 {
-    unsigned  i;
-    uint64_t  next = UINT64_MAX;
+    unsigned          n = 0, hung = 0;
+    const wake_vm_t  *vm;
 
-    for (i = 0; i < wakes.most_turns && wakes.waiting != NULL; i++) {
-        next = wakes.turns[i] < next ? wakes.turns[i] : next;
-    }
+    *next = UINT64_MAX;
 
-    return next;
-}
-
-
-void
-wake_vm_run(uint64_t now)
-{
-    wake_vm_t  *vm;
-
-    while ((vm = wakes.waiting) != NULL && wakes.threads < WAKE_THREADS
-           && wake_vm_take_turn(vm, now) == 0)
-    {
-        wakes.waiting = vm->queued;
-
-        if (wakes.waiting == NULL) {
-            wakes.last = &wakes.waiting;
-        }
-
-        vm->queued = NULL;
-
-        if (work_detach(wake_vm_thread, vm) == 0) {
-            wakes.threads++;
+    for (vm = wakes.running; vm != NULL; vm = vm->next_running) {
+        if (now >= vm->began + WAKE_HANGS && hung < WAKE_HUNG) {
+            hung++;
             continue;
         }
 
+        n++;
+
+        if (now < vm->began + WAKE_HANGS && vm->began + WAKE_HANGS < *next) {
+            *next = vm->began + WAKE_HANGS;
+        }
+    }
+
+    return n < WAKE_THREADS;
+}
+
+
+uint64_t
+wake_vm_next(uint64_t now)
+{
+    unsigned          i;
+    uint64_t          next = UINT64_MAX, turn = UINT64_MAX;
+    const wake_vm_t  *vm;
+
+    for (vm = wakes.parked; vm != NULL; vm = vm->queued) {
+        next = vm->again < next ? vm->again : next;
+    }
+
+    if (wakes.waiting == NULL) {
+        return next;
+    }
+
+    if (wake_vm_has_thread(now, &turn)) {
+        for (i = 0; i < wakes.most_turns; i++) {
+            turn = wakes.turns[i] < turn ? wakes.turns[i] : turn;
+        }
+    }
+
+    return turn < next ? turn : next;
+}
+
+
+static void
+wake_vm_queue(wake_vm_t *vm)
+{
+    vm->queued = NULL;
+    *wakes.last = vm;
+    wakes.last = &vm->queued;
+}
+
+
+static void
+wake_vm_park(wake_vm_t *vm, uint64_t again)
+{
+    vm->parked = 1;
+    vm->again = again;
+    vm->queued = wakes.parked;
+    wakes.parked = vm;
+}
+
+
+/* Those whose VM has been set free, or that look by themselves. */
+static void
+wake_vm_unpark(uint64_t now)
+{
+    wake_vm_t  **link = &wakes.parked, *vm;
+
+    while ((vm = *link) != NULL) {
+        if (vm->again > now) {
+            link = &vm->queued;
+
+        } else if (table_is_taken(vm->id)) {
+            vm->again = now + WAKE_PARKED;
+            link = &vm->queued;
+
+        } else {
+            *link = vm->queued;
+            vm->parked = 0;
+            wake_vm_queue(vm);
+        }
+    }
+}
+
+
+static wake_vm_t *
+wake_vm_pop(void)
+{
+    wake_vm_t  *vm = wakes.waiting;
+
+    wakes.waiting = vm->queued;
+
+    if (wakes.waiting == NULL) {
+        wakes.last = &wakes.waiting;
+    }
+
+    vm->queued = NULL;
+
+    return vm;
+}
+
+
+static void
+wake_vm_start(wake_vm_t *vm)
+{
+    vm->awake = 0;
+    vm->done = 0;
+    vm->waits = 0;
+    vm->next_running = wakes.running;
+    wakes.running = vm;
+
+    if (work_detach(wake_vm_thread, vm) != 0) {
         pthread_mutex_lock(&wakes.lock);
-        wakes.threads++;                /* collecting takes it back */
         vm->done = 1;
         vm->rc = HATCH_ERR_SYSTEM;
         wake_vm_news(vm);
@@ -269,35 +330,26 @@ wake_vm_run(uint64_t now)
 }
 
 
-uint64_t
-wake_vm_retry(const wake_vm_t *vm, uint64_t now)
+void
+wake_vm_run(uint64_t now)
 {
-    return vm->not_before > now ? vm->not_before - now : 0;
-}
+    uint64_t  next;
 
+    wake_vm_unpark(now);
 
-hatch_wake_failure_t
-wake_vm_failure(const wake_vm_t *vm)
-{
-    return vm->failure == HATCH_ERR_KEPT ? HATCH_WAKE_KEPT
-                                         : HATCH_WAKE_NOT_WOKEN;
-}
+    while (wakes.waiting != NULL) {
+        if (table_is_taken(wakes.waiting->id)) {
+            wake_vm_park(wake_vm_pop(), now + WAKE_PARKED);
 
+        } else if (wake_vm_has_thread(now, &next)
+                   && wake_vm_take_turn(wakes.waiting, now) == 0)
+        {
+            wake_vm_start(wake_vm_pop());
 
-static wake_vm_t *
-wake_vm_get(const char *id)
-{
-    wake_vm_t  **link = wake_vm_find(id);
-
-    if (*link == NULL) {
-        *link = calloc(1, sizeof(**link));
-
-        if (*link != NULL) {
-            (void) strncpy((*link)->id, id, sizeof((*link)->id) - 1);
+        } else {
+            break;
         }
     }
-
-    return *link;
 }
 
 
@@ -322,6 +374,7 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
         return vm;
     }
 
+    wake_vm_relapse(vm, now);
     *retry = wake_vm_retry(vm, now);
 
     if (*retry != 0) {
@@ -332,13 +385,9 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
     vm->since = now;
     vm->pending = 1;
     vm->reported = 0;
-    vm->awake = 0;
-    vm->done = 0;
     vm->kind = HATCH_WAKE_KIND_NONE;
-    vm->queued = NULL;
-    *wakes.last = vm;
-    wakes.last = &vm->queued;
-
+    table_want(vm->id);
+    wake_vm_queue(vm);
     wake_vm_run(now);
 
     return vm;
@@ -346,43 +395,35 @@ wake_vm_begin(const char *id, uint64_t now, uint64_t *retry,
 
 
 static void
-wake_vm_free(const char *id)
+wake_vm_stopped(wake_vm_t *vm)
 {
-    wake_vm_t  **link = wake_vm_find(id), *vm = *link;
+    wake_vm_t  **link;
 
-    if (vm != NULL && !vm->pending && vm->failures == 0) {
-        *link = vm->next;
-        free(vm);
+    for (link = &wakes.running; *link != vm; link = &(*link)->next_running) {
+        /* void */
     }
+
+    *link = vm->next_running;
 }
 
 
+/* Its thread has ended, for good or for bad. */
 static void
-wake_vm_fail(wake_vm_t *vm, uint64_t now)
+wake_vm_ended(wake_vm_t *vm, int rc, uint64_t now)
 {
-    uint64_t  backoff = WAKE_BACKOFF_MAX;
+    vm->pending = 0;
+    table_unwant(vm->id);
 
-    if (now > vm->not_before + WAKE_BACKOFF_MAX) {
-        vm->failures = 0;               /* that was another trouble */
-    }
-
-    if (vm->failures < 5) {
-        backoff = WAKE_BACKOFF_MIN << vm->failures;
-    }
-
-    vm->failures++;
-    vm->not_before = now + backoff;
-}
-
-
-void
-wake_vm_failed(const char *id, uint64_t now)
-{
-    wake_vm_t  *vm = wake_vm_get(id);
-
-    if (vm != NULL && wake_vm_retry(vm, now) == 0) {
-        vm->failure = 0;
+    if (rc != 0 && rc != HATCH_ERR_NOT_FOUND) {
+        vm->failure = rc;
         wake_vm_fail(vm, now);
+
+    } else if (vm->stalled && rc == 0) {
+        vm->relapse = now + WAKE_RELAPSE;       /* it has to prove itself */
+
+    } else {
+        vm->failures = 0;
+        vm->not_before = 0;
     }
 }
 
@@ -395,21 +436,23 @@ wake_vm_report(wake_vm_t *vm, const wake_vm_t *said, uint64_t now)
 
     /* unless it was so late that another one has the turn */
     if (!vm->reported && now < vm->began + WAKE_TURN) {
-        wakes.turns[vm->turn] = now + WAKE_TURN_ANSWER;
+        wakes.turns[vm->turn] = said->waits ? now : now + WAKE_TURN_ANSWER;
     }
 
     if (said->done) {
-        vm->pending = 0;
-        wakes.threads--;
+        wake_vm_stopped(vm);
+    }
 
-        if (rc == 0 || rc == HATCH_ERR_NOT_FOUND) {
-            vm->failures = 0;
-            vm->not_before = 0;
+    if (said->waits) {
+        /* what it waits for may have ended before it was parked */
+        wake_vm_park(vm, now + (said->rc != 1 ? WAKE_OUTAGE_STEP
+                                : table_is_taken(vm->id) ? WAKE_PARKED
+                                                         : WAKE_FREED));
+        return;
+    }
 
-        } else {
-            vm->failure = rc;
-            wake_vm_fail(vm, now);
-        }
+    if (said->done) {
+        wake_vm_ended(vm, rc, now);
     }
 
     if (!vm->reported) {
@@ -446,17 +489,17 @@ wake_vm_collect(uint64_t now)
         }
 
         wake_vm_report(vm, &said, now);
-        wake_vm_free(said.id);
     }
 
+    wake_vm_sweep(now);
     wake_vm_run(now);
 }
 
 
 /* --- others --- */
 
-void
-wake_request(const char *id)
+static void
+wake_vm_tell(const char *id, int freed)
 {
     wake_ask_t  *ask = calloc(1, sizeof(*ask));
 
@@ -465,6 +508,7 @@ wake_request(const char *id)
     }
 
     (void) strncpy(ask->id, id, sizeof(ask->id) - 1);
+    ask->freed = freed & 1;
 
     pthread_mutex_lock(&wakes.lock);
     ask->next = wakes.asked;
@@ -475,9 +519,24 @@ wake_request(const char *id)
 
 
 void
+wake_request(const char *id)
+{
+    wake_vm_tell(id, 0);
+}
+
+
+static void
+wake_vm_freed(const char *id)
+{
+    wake_vm_tell(id, 1);
+}
+
+
+void
 wake_vm_take_requests(uint64_t now)
 {
     uint64_t              retry;
+    wake_vm_t            *vm;
     wake_ask_t           *ask, *next;
     hatch_wake_failure_t  failure;
 
@@ -488,7 +547,15 @@ wake_vm_take_requests(uint64_t now)
 
     while ((ask = next) != NULL) {
         next = ask->next;
-        (void) wake_vm_begin(ask->id, now, &retry, &failure);
+        vm = wake_vm_find(ask->id);
+
+        if (!ask->freed) {
+            (void) wake_vm_begin(ask->id, now, &retry, &failure);
+
+        } else if (vm != NULL && vm->parked) {
+            vm->again = now;
+        }
+
         free(ask);
     }
 }

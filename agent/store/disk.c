@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "disk.h"
+#include "image_base.h"
 #include "statedir.h"
 #include "core/tool.h"
 
@@ -11,6 +12,9 @@
 
 
 #define DISK_FOLDER  "disks"
+
+/* What an empty qcow2 takes, bytes. */
+#define DISK_EMPTY   (256 * 1024)
 
 
 void
@@ -26,6 +30,7 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
 {
     int          rc;
     char         path[STATEDIR_PATH], size[32], out[1024];
+    hatch_err_t  why;
     const char  *argv[] = {
         "qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL, NULL,
         NULL, NULL, NULL
@@ -43,12 +48,24 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
 
     rc = tool_run(argv, "cannot create the disk", out, sizeof(out), err);
 
+    if (rc != 0) {
+        rc = statedir_room(path, DISK_EMPTY, &why);
+        *err = rc != 0 ? why : *err;
+        rc = rc != 0 ? rc : HATCH_ERR_SYSTEM;
+        err->code = (hatch_err_code_t) rc;
+    }
+
     if (rc == 0 && chmod(path, 0600) == -1) {
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", path);
     }
 
+    if (rc == 0 && image->rootfs_path[0] != '\0') {
+        rc = image_base_note_vm(config, vm->id, image->id, image->rootfs_path,
+                                err);
+    }
+
     if (rc != 0) {
-        (void) unlink(path);
+        disk_delete(config, vm->id);
     }
 
     return rc;
@@ -69,6 +86,8 @@ disk_delete(const config_t *config, const char *id)
         statedir_path(config, DISK_FOLDER, id, suffix[i], path);
         (void) unlink(path);
     }
+
+    image_base_forget_vm(config, id);
 }
 
 

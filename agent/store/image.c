@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "image.h"
+#include "image_base.h"
 #include "image_file.h"
 #include "records.h"
 #include "core/cleanup.h"
@@ -27,6 +28,8 @@ image_open(const config_t *config, hatch_err_t *err)
 static int
 image_is_configured(const config_t *config)
 {
+    config = config_image(config);
+
     return config->default_kernel_path[0] != '\0'
            || config->default_rootfs_path[0] != '\0';
 }
@@ -67,6 +70,8 @@ image_configured(const config_t *config)
 json_object *
 image_get(const config_t *config, const char *id)
 {
+    config = config_image(config);
+
     if (strcmp(id, IMAGE_DEFAULT) == 0 && image_is_configured(config)) {
         return image_configured(config);
     }
@@ -81,6 +86,8 @@ image_list(const config_t *config)
     size_t        i, n;
     json_object  *list = json_object_new_array(), *record;
     cleanup_json json_object  *all = records_list(&images);
+
+    config = config_image(config);
 
     for (i = 0, n = json_object_array_length(all); i < n; i++) {
         record = json_object_array_get_idx(all, i);
@@ -202,6 +209,8 @@ image_find(const config_t *config, const char *id, image_t *image,
     hatch_err_t                why;
     cleanup_json json_object  *record = NULL;
 
+    config = config_image(config);
+
     if (id == NULL) {
         id = IMAGE_DEFAULT;
     }
@@ -220,6 +229,10 @@ image_find(const config_t *config, const char *id, image_t *image,
 
     configured = strcmp(id, IMAGE_DEFAULT) == 0 && image_is_configured(config);
     rc = image_load(config, record, configured, image, &why);
+
+    if (rc == 0 && !configured && image->rootfs_path[0] != '\0') {
+        rc = image_base_check(config, id, image->rootfs_path, &why);
+    }
 
     if (rc == HATCH_ERR_INVALID) {
         return hatch_err_set(err, rc, "\"image_id\": image %.40s: %s", id,
@@ -303,6 +316,7 @@ image_add(const config_t *config, json_object *fields, json_object **record,
 {
     int                        rc;
     image_t                    image;
+    hatch_err_t                why;
     cleanup_json json_object  *new = NULL;
 
     rc = image_check(fields, err);
@@ -335,6 +349,14 @@ image_add(const config_t *config, json_object *fields, json_object **record,
 
     rc = records_add(&images, new, NULL, err);
 
+    if (rc == 0 && image.rootfs_path[0] != '\0') {
+        rc = image_base_note(config, image.id, image.rootfs_path, err);
+
+        if (rc != 0) {
+            (void) records_delete(&images, image.id, &why);
+        }
+    }
+
     if (rc == 0) {
         *record = take(new);
     }
@@ -352,9 +374,9 @@ image_delete(const config_t *config, const char *id, hatch_err_t *err)
     cleanup_json json_object  *record = NULL;
 
     if (strcmp(id, IMAGE_DEFAULT) == 0 && image_is_configured(config)) {
-        return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot delete the "
-                             "image: it comes from the agent's "
-                             "configuration");
+        return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot delete "
+                             "image " IMAGE_DEFAULT ": it comes from the "
+                             "agent's configuration");
     }
 
     record = records_get(&images, id);
@@ -379,8 +401,15 @@ image_delete(const config_t *config, const char *id, hatch_err_t *err)
         }
     }
 
-    return n == 0
-           ? rc : hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot delete the "
-                                "image: %u VM%s it", n,
-                                n == 1 ? " uses" : "s use");
+    if (n != 0) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot delete image "
+                             "%s: %u VM%s it", id, n,
+                             n == 1 ? " uses" : "s use");
+    }
+
+    if (rc == 0) {
+        image_base_forget(config, id);
+    }
+
+    return rc;
 }

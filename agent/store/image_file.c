@@ -193,6 +193,7 @@ image_file_refuse(const char *path, const char *problem, hatch_err_t *err)
 static int
 image_qcow2_size(const char *path, uint64_t *size, hatch_err_t *err)
 {
+    int                        rc;
     char                       out[8192];
     const char                *argv[] = {
         "qemu-img", "info", "-U", "-f", "qcow2", "--output=json", path, NULL
@@ -200,11 +201,15 @@ image_qcow2_size(const char *path, uint64_t *size, hatch_err_t *err)
     hatch_err_t                why;
     cleanup_json json_object  *info = NULL;
 
-    if (tool_run(argv, "qemu-img", out, sizeof(out), &why) != 0
-        || hatch_json_parse(out, strlen(out), &info, &why) != 0)
-    {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "\"rootfs_path\": %s",
-                             why.text);
+    rc = tool_run(argv, "cannot look at the image", out, sizeof(out), &why);
+
+    if (rc == 0) {
+        rc = hatch_json_parse(out, strlen(out), &info, &why);
+    }
+
+    if (rc != 0) {
+        return hatch_err_set(err, rc, "\"rootfs_path\": \"%.60s\": %s",
+                             strrchr(path, '/') + 1, why.text);
     }
 
     *size = (uint64_t) hatch_json_integer(info, "virtual-size", 0);

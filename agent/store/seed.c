@@ -20,6 +20,9 @@ static const char *const  seed_files[] = {
     "user-data", "meta-data", "network-config"
 };
 
+/* More than a seed takes, bytes. */
+#define SEED_ROOM   (SEED_DATA_MAX + 512 * 1024)
+
 #define SEED_FILES  (sizeof(seed_files) / sizeof(seed_files[0]))
 
 
@@ -97,29 +100,62 @@ seed_write_files(const char *dir, const vm_t *vm, const char *user_data,
 }
 
 
+/* Its last line is only that it gives up; the first complaint is the cause. */
+static const char *
+seed_complaint(char *out)
+{
+    char  *line, *rest = out;
+
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        if (strstr(line, "FAILURE :") != NULL
+            || strstr(line, "FATAL :") != NULL)
+        {
+            return line;
+        }
+    }
+
+    return NULL;
+}
+
+
 static int
 seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
 {
     int          rc;
     char         out[2048];
-    hatch_err_t  why;
+    const char  *complaint;
     const char  *argv[] = {
         "xorriso", "-as", "genisoimage", "-quiet", "-volid", "CIDATA",
         "-joliet", "-rock", "-output", iso, dir, NULL
     };
 
-    rc = tool_run(argv, "cannot write the seed", out, sizeof(out), &why);
+    rc = tool_run(argv, "cannot write the seed", out, sizeof(out), err);
 
     /* Debian's 1.5.4 crashes now and then, one run in thousands */
     if (rc != 0) {
         (void) unlink(iso);
-        rc = tool_run(argv, "cannot write the seed", out, sizeof(out), &why);
+        rc = tool_run(argv, "cannot write the seed", out, sizeof(out), err);
     }
 
-    /* its last line is only that it gives up */
-    return rc == 0
-           ? 0 : hatch_err_set(err, HATCH_ERR_SYSTEM, "xorriso cannot write "
-                               "\"%s\"; is the disk full?", iso);
+    if (rc == 0) {
+        return 0;
+    }
+
+    (void) unlink(iso);
+
+    if (rc == HATCH_ERR_INVALID) {
+        complaint = seed_complaint(out);
+        rc = hatch_err_set(err, HATCH_ERR_SYSTEM, "xorriso cannot write "
+                           "\"%s\": %.120s", iso,
+                           complaint != NULL ? complaint : "it does not say "
+                                                           "why");
+
+        if (statedir_room(iso, SEED_ROOM, err) != 0) {
+            rc = (int) err->code;
+        }
+    }
+
+    return rc;
 }
 
 

@@ -300,6 +300,35 @@ statedir_rename(const char *from, const char *to, hatch_err_t *err)
 }
 
 
+int
+statedir_room(const char *path, off_t bytes, hatch_err_t *err)
+{
+    int   fd, errnum = 0;
+    char  dir[STATEDIR_PATH];
+
+    (void) snprintf(dir, sizeof(dir), "%s", path);
+    *strrchr(dir, '/') = '\0';
+
+    fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+
+    if (fd == -1 || fallocate(fd, 0, 0, bytes) == -1) {
+        errnum = errno;
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    /* a file system without nameless files, or without reservation */
+    if (errnum == EOPNOTSUPP || errnum == EISDIR || errnum == ENOSYS) {
+        errnum = 0;
+    }
+
+    return errnum == 0
+           ? 0 : hatch_err_errno(err, errnum, "cannot write \"%s\"", path);
+}
+
+
 /*
  * One run of data, from begin to end; -1 with errno.  Older kernels cannot
  * copy_file_range() from one file system to another; sendfile() can.

@@ -3,6 +3,7 @@
  * or not at all.  Who owns what is in it:
  *
  *   images/ID.json          image.c         templates/ID.json   template.c
+ *   images/ID.base          image_base.c    disks/VM.base       image_base.c
  *   snapshots/ID.json, ID/  snapshot.c      disks/VM.qcow2      disk.c
  *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
  *   saved/VM.json           saved.c         test/VM             files.c
@@ -14,6 +15,7 @@
 #define HATCH_AGENT_STATEDIR_H_INCLUDED
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "core/config.h"
 #include "hatch_err.h"
@@ -56,6 +58,13 @@ int statedir_unlink(const char *path, hatch_err_t *err);
 
 /* Renames a file, also on the disk. */
 int statedir_rename(const char *from, const char *to, hatch_err_t *err);
+
+/*
+ * Could a file of `bytes` bytes be written here?  For whoever has had it
+ * written by a tool, which failed: HATCH_ERR_FULL if there is no room, another
+ * code if nothing can be written at all, 0 if that was not the reason.
+ */
+int statedir_room(const char *path, off_t bytes, hatch_err_t *err);
 
 /*
  * Copies a file, which nobody writes meanwhile: as a clone that shares its

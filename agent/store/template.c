@@ -2,6 +2,7 @@
 
 #include "template.h"
 #include "records.h"
+#include "user_data.h"
 #include "core/cleanup.h"
 
 #include "hatch_clock.h"
@@ -55,6 +56,19 @@ template_stamp(json_object *record, const char *field)
 }
 
 
+/*
+ * The format belongs to the user_data beside it: whoever gives another, or
+ * takes it away, and names no format, does not mean that one.
+ */
+static int
+template_is_stale_format(const char *field, json_object *fields)
+{
+    return strcmp(field, USER_DATA_FORMAT) == 0
+           && json_object_object_get_ex(fields, USER_DATA, NULL)
+           && !json_object_object_get_ex(fields, USER_DATA_FORMAT, NULL);
+}
+
+
 /* null for what may be null as a value: never. */
 static int
 template_keeps_null(const char *field)
@@ -69,7 +83,13 @@ template_add(json_object *fields, json_object **record, hatch_err_t *err)
 {
     int                        rc;
     char                       id[HATCH_ID_SIZE];
+    const char                *text;
     cleanup_json json_object  *new = NULL;
+
+    rc = user_data_check(fields, &text, err);
+    if (rc != 0) {
+        return rc;
+    }
 
     if (hatch_id_make(HATCH_ID_TEMPLATE, id) != 0
         || json_object_deep_copy(fields, &new, NULL) != 0)
@@ -91,6 +111,33 @@ template_add(json_object *fields, json_object **record, hatch_err_t *err)
 }
 
 
+static int
+template_merge(json_object *record, json_object *fields, hatch_err_t *err)
+{
+    const char  *text;
+
+    if (template_is_stale_format(USER_DATA_FORMAT, fields)) {
+        json_object_object_del(record, USER_DATA_FORMAT);
+    }
+
+    json_object_object_foreach(fields, name, value) {
+        if (value == NULL && !template_keeps_null(name)) {
+            json_object_object_del(record, name);
+        } else {
+            (void) json_object_object_add(record, name,
+                                          json_object_get(value));
+        }
+    }
+
+    template_stamp(record, "updated");
+
+    /* what was there before is no concern of a change of another field */
+    return json_object_object_get_ex(fields, USER_DATA, NULL)
+           || json_object_object_get_ex(fields, USER_DATA_FORMAT, NULL)
+           ? user_data_check(record, &text, err) : 0;
+}
+
+
 int
 template_change(const char *id, json_object *fields, json_object **record,
     hatch_err_t *err)
@@ -107,16 +154,11 @@ template_change(const char *id, json_object *fields, json_object **record,
         return template_missing(id, err);
     }
 
-    json_object_object_foreach(fields, name, value) {
-        if (value == NULL && !template_keeps_null(name)) {
-            json_object_object_del(new, name);
-        } else {
-            (void) json_object_object_add(new, name, json_object_get(value));
-        }
-    }
+    rc = template_merge(new, fields, err);
 
-    template_stamp(new, "updated");
-    rc = records_replace(&templates, new, "name", err);
+    if (rc == 0) {
+        rc = records_replace(&templates, new, "name", err);
+    }
 
     pthread_mutex_unlock(&template_change_lock);
 
@@ -186,6 +228,7 @@ template_apply(json_object *body, json_object **fields, hatch_err_t *err)
     if (template != NULL) {
         json_object_object_foreach(template, name, value) {
             if (!template_owns(name)
+                && !template_is_stale_format(name, body)
                 && !json_object_object_get_ex(body, name, NULL))
             {
                 (void) json_object_object_add(merged, name,

@@ -157,21 +157,22 @@ static void
 table_note_boot(entry_t *e, hatch_state_t state)
 {
     uint32_t         slot;
-    uint64_t         now = hatch_clock_wall_ms(), age = 0;
+    uint64_t         now = hatch_clock_ms();
     hatch_zone_vm_t  vm;
 
     if (!table_is_active(state)) {
         e->booted = 0;
 
     } else if (e->booted == 0) {
+        e->booted = now;
+
         if (e->observed == HATCH_STATE_NONE
             && hatch_zone_find(&table.writer.zone, e->vm.id, &slot, &vm) == 0
-            && hatch_zone_state(&table.writer.zone, slot) == state)
+            && hatch_zone_state(&table.writer.zone, slot) == state
+            && vm.state_since != 0 && vm.state_since < now)
         {
-            age = hatch_clock_ms() - vm.state_since;
+            e->booted = vm.state_since;
         }
-
-        e->booted = now - age;
     }
 }
 
@@ -203,6 +204,11 @@ table_observe(const vm_t *vm, hatch_state_t state, uint64_t epoch)
         (*e)->observed = state;
         (*e)->epoch = ++table.epoch;
         table_publish_entry(*e);
+
+        if (vm->domain_id == -1) {
+            table_note_end(*e);
+        }
+
         pthread_cond_broadcast(&table.changed);
         applied = 1;
     }
@@ -543,14 +549,43 @@ table_forced(const char *id)
 }
 
 
+int
+table_is_taken(const char *id)
+{
+    int       taken;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+    e = *table_find(id);
+    taken = e != NULL && e->busy && !e->saving;
+    pthread_mutex_unlock(&table.lock);
+
+    return taken;
+}
+
+
+void
+table_set_freed(void (*freed)(const char *id))
+{
+    pthread_mutex_lock(&table.lock);
+    table.freed = freed;
+    pthread_mutex_unlock(&table.lock);
+}
+
+
 void
 table_end(const char *id)
 {
-    entry_t  *e;
+    entry_t   *e;
+    void     (*freed)(const char *id) = NULL;
 
     pthread_mutex_lock(&table.lock);
 
     e = *table_find(id);
+
+    if (e == NULL || e->wanted != 0) {
+        freed = table.freed;
+    }
 
     if (e != NULL) {
         e->busy = 0;
@@ -560,6 +595,10 @@ table_end(const char *id)
     }
 
     pthread_mutex_unlock(&table.lock);
+
+    if (freed != NULL) {
+        freed(id);
+    }
 }
 
 

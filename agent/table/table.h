@@ -54,6 +54,8 @@ typedef struct {
     /* what libvirt says of the domain at the moment */
     int             domain_id;          /* of this run of it, or -1 */
     int             restored;           /* it goes on from saved memory */
+    int             stalled;            /* it stands since its disk could not
+                                           be written */
 
     hatch_state_t   state;              /* in copies: what the API shows */
 } vm_t;
@@ -171,6 +173,18 @@ void table_doing(const char *id, hatch_state_t doing);
 void table_end(const char *id);
 
 /*
+ * Is an operation under way for which a wake has to wait?  A save that can be
+ * cancelled is none.
+ */
+int table_is_taken(const char *id);
+
+/*
+ * Who is told when the operation has ended on a VM that somebody wants
+ * (table_want()); in that operation's thread, without the table's lock.
+ */
+void table_set_freed(void (*freed)(const char *id));
+
+/*
  * Waits until libvirt's state is the given one, or the VM is gone.  0, or
  * HATCH_ERR_TIMEOUT.
  */
@@ -190,7 +204,7 @@ int table_list_all(vm_t **vms, size_t *n);
 
 int table_has(const char *id);
 
-/* Since when (wall clock, ms) a VM is up; 0 if it is not. */
+/* Since when (the zone's clock, ms) a VM is up; 0 if it is not. */
 uint64_t table_booted(const char *id);
 
 /* How many VMs, also those being created, are made from this image? */

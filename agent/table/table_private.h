@@ -29,7 +29,7 @@ typedef struct entry_s {
     hatch_state_t    observed;      /* NONE: not in libvirt yet */
     hatch_state_t    doing;         /* NONE: no operation to show */
     uint64_t         epoch;
-    uint64_t         booted;        /* wall ms: active since, 0: it is not */
+    uint64_t         booted;        /* the zone's ms: active since, or 0 */
     unsigned         waiting;       /* for the operation to end */
 
     /* table_sleep.c; times are the zone's */
@@ -41,6 +41,9 @@ typedef struct entry_s {
     uint64_t         requested;     /* last request that was ever seen */
     uint64_t         idled;         /* it fell asleep by itself then, or 0 */
     uint64_t         retry;         /* not put to sleep before; after errors */
+    unsigned         sleepless;     /* failures to do so, in a row */
+    uint32_t         cause;         /* of the last one, a hash */
+    uint64_t         no_room;       /* see table_due_t */
     unsigned         wanted;        /* wakes that wait for it */
     int              domain_id;     /* as last observed */
 
@@ -70,6 +73,7 @@ typedef struct {
     uint32_t             next_ip;   /* where the search goes on */
     hatch_zone_writer_t  writer;
     hatch_zone_counters_t  counters;
+    void               (*freed)(const char *id);
     const config_t      *config;
     table_orphan_t      *orphans;   /* some may be back */
     size_t               n_orphans;
@@ -99,6 +103,9 @@ void table_publish_entry(entry_t *e);
 
 /* Writes its last sample there, too.  Locked. */
 void table_publish_stats(entry_t *e);
+
+/* It has no process (any more): its figures are 0 at once.  Locked. */
+void table_note_end(entry_t *e);
 
 /*
  * What was last observed of a domain is about to replace e->vm: notices a

@@ -11,6 +11,11 @@
 #include <string.h>
 
 
+/* After a failure to put a VM to sleep, ms: doubled each time. */
+#define TABLE_SLEEP_RETRY      10000
+#define TABLE_SLEEP_RETRY_MAX  600000
+
+
 static uint64_t
 table_max(uint64_t a, uint64_t b)
 {
@@ -33,6 +38,17 @@ table_anew(entry_t *e, int booted)
 }
 
 
+/* It slept, or was woken: another failure begins anew. */
+static void
+table_slept(entry_t *e)
+{
+    e->retry = e->sleepless != 0 ? 0 : e->retry;
+    e->sleepless = 0;
+    e->cause = 0;
+    e->no_room = 0;
+}
+
+
 /* It runs now: one that has never answered may have slept while it booted. */
 static void
 table_goes_on(entry_t *e)
@@ -46,7 +62,6 @@ static void
 table_adopt(entry_t *e)
 {
     uint32_t         slot;
-    uint64_t         age;
     hatch_zone_vm_t  vm;
 
     if (e->used == 0
@@ -61,8 +76,8 @@ table_adopt(entry_t *e)
 
     /* it may have rebooted meanwhile, but most likely it is up */
     table_anew(e, 0);
-    age = hatch_clock_wall_ms() - e->booted;
-    e->answered = e->booted != 0 && age >= TABLE_BOOT_TIME;
+    e->answered = e->booted != 0
+                  && hatch_clock_ms() >= e->booted + TABLE_BOOT_TIME;
 }
 
 
@@ -92,6 +107,10 @@ table_note_run(entry_t *e, const vm_t *vm, hatch_state_t state)
     if (state != HATCH_STATE_PAUSED && state != HATCH_STATE_SNAPSHOTTED) {
         e->idled = 0;
     }
+
+    if (state != HATCH_STATE_PAUSED && state != e->observed) {
+        table_slept(e);
+    }
 }
 
 
@@ -113,6 +132,7 @@ table_started(const char *id, int domain_id, int booted)
         /* an event may have told of it first, and not known how */
         e->answered = e->answered && !booted;
         e->idled = 0;
+        table_slept(e);
         table_goes_on(e);
         table_publish_entry(e);
     }
@@ -342,13 +362,17 @@ table_due_in(entry_t *e, uint64_t now, table_todo_t *todo, uint64_t *when)
 
 
 size_t
-table_due(uint64_t now, table_due_t *due, size_t max, uint64_t *next)
+table_due(uint64_t now, const unsigned room[TABLE_TODOS], table_due_t *due,
+    uint64_t *next)
 {
     int            i;
     size_t         n = 0;
+    unsigned       left[TABLE_TODOS];
     entry_t       *e;
     uint64_t       when;
     table_todo_t   todo;
+
+    memcpy(left, room, sizeof(left));
 
     pthread_mutex_lock(&table.lock);
 
@@ -358,12 +382,15 @@ table_due(uint64_t now, table_due_t *due, size_t max, uint64_t *next)
                 continue;
             }
 
-            if (when <= now && n < max) {
-                memcpy(due[n].id, e->vm.id, sizeof(due[n].id));
-                due[n++].todo = todo;
+            if (when > now) {
+                *next = when < *next ? when : *next;
 
-            } else if (when < *next) {
-                *next = when;
+            } else if (left[todo] != 0) {
+                left[todo]--;
+                memcpy(due[n].id, e->vm.id, sizeof(due[n].id));
+                due[n].todo = todo;
+                due[n].mem_mib = e->vm.mem_mib;
+                due[n++].no_room = e->no_room;
             }
         }
     }
@@ -416,6 +443,7 @@ table_idled(const char *id, uint64_t now)
     if (e != NULL) {
         e->idled = now;
         e->retry = 0;
+        table_slept(e);
         e->due_from = 0;
     }
 
@@ -437,6 +465,38 @@ table_sleep_later(const char *id, uint64_t until)
     }
 
     pthread_mutex_unlock(&table.lock);
+}
+
+
+int
+table_sleep_failed(const char *id, uint64_t now, uint32_t cause,
+    uint64_t no_room)
+{
+    int        news = 0;
+    entry_t   *e;
+    uint64_t   backoff = TABLE_SLEEP_RETRY_MAX;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL) {
+        if (e->sleepless < 6) {
+            backoff = (uint64_t) TABLE_SLEEP_RETRY << e->sleepless;
+        }
+
+        news = e->sleepless == 0 || e->cause != cause;
+        e->sleepless++;
+        e->cause = cause;
+        e->no_room = no_room;
+        e->retry = now + (backoff < TABLE_SLEEP_RETRY_MAX
+                          ? backoff : TABLE_SLEEP_RETRY_MAX);
+        e->due_from = 0;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return news;
 }
 
 

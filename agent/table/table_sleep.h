@@ -57,17 +57,25 @@ typedef enum {
 } table_todo_t;
 
 
+#define TABLE_TODOS  3
+
+
 typedef struct {
     char          id[HATCH_ID_SIZE];
     table_todo_t  todo;
+    unsigned      mem_mib;
+    uint64_t      no_room;      /* the last save failed for want of room, with
+                                   so many bytes free; 0: it did not */
 } table_due_t;
 
 
 /*
- * What is due at `now` (the zone's clock), at most max of it; returns how
- * many.  `next` is lowered to when the next will be.
+ * What is due at `now` (the zone's clock), at most room[] of each kind, in that
+ * many places of due; returns how many.  `next` is lowered to when the next
+ * will be, apart from those that have no room.
  */
-size_t table_due(uint64_t now, table_due_t *due, size_t max, uint64_t *next);
+size_t table_due(uint64_t now, const unsigned room[TABLE_TODOS],
+    table_due_t *due, uint64_t *next);
 
 /*
  * Keeps of each VM when it was last requested, before an activity file that
@@ -84,8 +92,17 @@ int table_is_idle(const char *id, uint64_t now);
 /* It sleeps now, and was not told to. */
 void table_idled(const char *id, uint64_t now);
 
-/* It could not be put to sleep: not again before `until`. */
+/* It is not put to sleep before `until`. */
 void table_sleep_later(const char *id, uint64_t until);
+
+/*
+ * It could not be put to sleep: not again for 10 s, twice that the next time,
+ * and so on up to 10 min, until it slept or was woken.  cause tells reasons
+ * apart; no_room as in table_due_t.  Returns 1 if the cause is another one
+ * than the last time.
+ */
+int table_sleep_failed(const char *id, uint64_t now, uint32_t cause,
+    uint64_t no_room);
 
 
 /*

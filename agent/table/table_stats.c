@@ -3,6 +3,8 @@
 #include "table_stats.h"
 #include "table_private.h"
 
+#include "hatch_clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +92,29 @@ stats_utilize(entry_t *e, const table_sample_t *sample, uint64_t now)
 }
 
 
+/*
+ * It is not up any more: it uses nothing, from now on and not only from the
+ * next sample on, of which there may be none.
+ */
+void
+table_note_end(entry_t *e)
+{
+    stats_adopt(e, 0);
+
+    if (e->sample.domain_id == -1 || e->sample.stats.sampled == 0) {
+        return;
+    }
+
+    free(e->sample.raw);
+    memset(&e->sample, 0, sizeof(e->sample));
+    e->sample.domain_id = -1;
+    e->sample.stats.sampled = hatch_clock_ms();
+    e->utilization = 0;
+    e->cpu_sampled = 0;
+    table_publish_stats(e);
+}
+
+
 void
 table_sample(const char *id, table_sample_t *sample, uint64_t now)
 {
@@ -99,6 +124,11 @@ table_sample(const char *id, table_sample_t *sample, uint64_t now)
     pthread_mutex_lock(&table.lock);
 
     e = *table_find(id);
+
+    /* of a run that has ended since: it would come to life again */
+    if (e != NULL && e->domain_id == -1 && sample->domain_id != -1) {
+        e = NULL;
+    }
 
     if (e != NULL) {
         stats_adopt(e, sample->domain_id);
@@ -173,13 +203,6 @@ table_last_sample(const char *id, table_sample_t *sample, double *utilization)
     if (e != NULL) {
         *sample = e->sample;
         *utilization = e->utilization;
-
-        /* it has ended since */
-        if (e->domain_id == -1) {
-            memset(&sample->stats, 0, sizeof(sample->stats));
-            sample->stats.sampled = e->sample.stats.sampled;
-            *utilization = 0;
-        }
 
         sample->raw = malloc((sample->n_raw + 1) * sizeof(*sample->raw));
 

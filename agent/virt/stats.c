@@ -50,7 +50,8 @@ static struct {
     unsigned          wanted:1;     /* now: stats_refresh() */
     unsigned          late:1;       /* and it was said so */
     unsigned          stop:1;
-    unsigned          running:1;
+    unsigned          reloaded:1;   /* stats_interval is another */
+    unsigned          running:1;    /* the thread */
 } stats = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 
@@ -223,9 +224,11 @@ stats_overdue(void)
 static uint64_t
 stats_interval(void)
 {
-    uint64_t  interval = (uint64_t) stats.config->stats_interval;
+    int64_t  interval = stats.config->stats_interval;
 
-    return stats.failed && interval > STATS_RETRY ? STATS_RETRY : interval;
+    /* never, since just now */
+    return interval == VM_NEVER || (stats.failed && interval > STATS_RETRY)
+           ? STATS_RETRY : (uint64_t) interval;
 }
 
 
@@ -248,11 +251,19 @@ stats_sleep(const struct timespec *began, const struct timespec *next)
         }
 
         /* what wakes us may be a call that has ended */
-    } while (!stats.stop
+    } while (!stats.stop && !stats.reloaded
              && pthread_cond_timedwait(&stats.changed, &stats.lock, until)
                 == 0);
 
     stats.wanted = 0;
+    stats.reloaded = 0;
+}
+
+
+static int
+stats_is_off(void)
+{
+    return stats.config->stats_interval == VM_NEVER;
 }
 
 
@@ -267,6 +278,11 @@ stats_run(void *data)
     pthread_mutex_lock(&stats.lock);
 
     while (!stats.stop) {
+        if (stats_is_off()) {
+            (void) pthread_cond_wait(&stats.changed, &stats.lock);
+            continue;
+        }
+
         (void) clock_gettime(CLOCK_MONOTONIC, &began);
         stats_begin();
         in_time = stats_wait(&began);
@@ -295,10 +311,6 @@ stats_start(const config_t *config, hatch_err_t *err)
 {
     int  rc;
 
-    if (config->stats_interval == VM_NEVER) {
-        return 0;
-    }
-
     cond_init(&stats.changed);
     stats.config = config;
 
@@ -312,10 +324,24 @@ stats_start(const config_t *config, hatch_err_t *err)
 
 
 void
+stats_reload(void)
+{
+    pthread_mutex_lock(&stats.lock);
+    stats.reloaded = 1;
+    pthread_cond_broadcast(&stats.changed);
+    pthread_mutex_unlock(&stats.lock);
+}
+
+
+void
 stats_refresh(void)
 {
     uint64_t         begun;
     struct timespec  deadline = cond_deadline(STATS_WAIT);
+
+    if (stats_is_off()) {
+        return;
+    }
 
     pthread_mutex_lock(&stats.lock);
 

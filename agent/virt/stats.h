@@ -13,11 +13,14 @@
 
 
 /*
- * Starts the sampling thread, unless stats_interval is never.  Each sample is
- * one call to libvirt, by a connection and in a thread that nobody else uses;
+ * Starts the sampling thread, which rests while stats_interval is never.  Each
+ * sample is one call to libvirt, by a connection and in a thread that nobody else uses;
  * one that does not come back in time is left behind.
  */
 int stats_start(const config_t *config, hatch_err_t *err);
+
+/* stats_interval may be another one. */
+void stats_reload(void);
 
 void stats_stop(void);
 

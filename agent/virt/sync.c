@@ -36,6 +36,7 @@ static struct {
     job_t                 **last;
     unsigned                lost:1;     /* the connection is gone */
     unsigned                stop:1;
+    unsigned                reloaded:1; /* resync_interval is another */
 
     /* the sync thread's own, no bit of the lock's: the last attempt failed,
      * and was logged */
@@ -123,12 +124,24 @@ sync_wait(uint64_t deadline)
     pthread_mutex_lock(&sync_.lock);
 
     while (sync_.first == NULL && !sync_.lost && !sync_.stop
+           && !sync_.reloaded
            && pthread_cond_timedwait(&sync_.wake, &sync_.lock, &ts)
               != ETIMEDOUT)
     {
         /* void */
     }
 
+    sync_.reloaded = 0;
+    pthread_mutex_unlock(&sync_.lock);
+}
+
+
+void
+sync_reload(void)
+{
+    pthread_mutex_lock(&sync_.lock);
+    sync_.reloaded = 1;
+    pthread_cond_signal(&sync_.wake);
     pthread_mutex_unlock(&sync_.lock);
 }
 
@@ -478,20 +491,25 @@ sync_connect(void)
 }
 
 
+/* When the next full comparison is due. */
+static uint64_t
+sync_next(uint64_t last)
+{
+    return last + (uint64_t) sync_.config->resync_interval * 1000;
+}
+
+
 /* Serves one connection until it is lost or the agent stops. */
 static void
 sync_serve(void)
 {
     int                         lost;
-    uint64_t                    next, interval;
+    uint64_t                    last = sync_now();
     hatch_err_t                 err;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
 
-    interval = (uint64_t) sync_.config->resync_interval * 1000;
-    next = sync_now() + interval;
-
     while (conn != NULL) {
-        sync_wait(next);
+        sync_wait(sync_next(last));
 
         if (sync_flag(&lost) || lost) {
             return;
@@ -499,12 +517,12 @@ sync_serve(void)
 
         sync_jobs(conn);
 
-        if (sync_now() >= next) {
+        if (sync_now() >= sync_next(last)) {
             if (sync_all(conn, 0, &err) != 0) {
                 log_event(LOG_WARN, "%s", err.text);
             }
 
-            next = sync_now() + interval;
+            last = sync_now();
         }
     }
 }

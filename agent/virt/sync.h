@@ -35,6 +35,9 @@ typedef struct {
 int sync_start(const config_t *config, const sync_listener_t *listener,
     hatch_err_t *err);
 
+/* resync_interval may be another one. */
+void sync_reload(void);
+
 /* Ends it and closes the connection. */
 void sync_stop(void);
 

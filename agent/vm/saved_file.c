@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,6 +86,24 @@ saved_path(const vm_op_t *op, char *path)
     (void) snprintf(path, STATEDIR_PATH, "%.400s/%s.save", folder, op->vm.id);
 
     return 0;
+}
+
+
+int64_t
+saved_file_room(const vm_op_t *op)
+{
+    char            path[STATEDIR_PATH], *end;
+    struct statvfs  st;
+
+    if (saved_path(op, path) != 0) {
+        return -1;
+    }
+
+    end = strrchr(path, '/');
+    *end = '\0';
+
+    return statvfs(path, &st) == 0 ? (int64_t) (st.f_bavail * st.f_frsize)
+                                   : -1;
 }
 
 

@@ -28,6 +28,11 @@ int saved_folder(const char *uri, char *path);
 /* Fills err with what is wrong if it is bad, or in trouble. */
 saved_file_t saved_file_look(const vm_op_t *op, hatch_err_t *err);
 
+/*
+ * Bytes that are free where libvirt writes it, or -1: out of reach.
+ */
+int64_t saved_file_room(const vm_op_t *op);
+
 /* Is there one, in the agent's reach? */
 int saved_file_exists(const vm_op_t *op);
 

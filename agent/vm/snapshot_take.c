@@ -163,11 +163,21 @@ snapshot_record(vm_op_t *op, hatch_err_t *err)
 }
 
 
+/* One that has suspended itself (S3) cannot be saved: it is woken first. */
 static int
 snapshot_pause(vm_op_t *op, hatch_err_t *err)
 {
-    return !snapshot_was_running(op) || virDomainSuspend(op->domain) == 0
-           ? 0 : virt_error(err, "cannot pause the VM");
+    int  rc, state, reason;
+
+    if (virDomainGetState(op->domain, &state, &reason, 0) == -1) {
+        return virt_error(err, "cannot look at the VM");
+    }
+
+    rc = state == VIR_DOMAIN_PMSUSPENDED ? vm_unpause(op, err) : 0;
+
+    return rc != 0 || state == VIR_DOMAIN_PAUSED
+           || virDomainSuspend(op->domain) == 0
+           ? rc : virt_error(err, "cannot pause the VM");
 }
 
 

@@ -6,6 +6,7 @@
 #include "vm_private.h"
 #include "core/work.h"
 #include "store/disk.h"
+#include "store/image_base.h"
 #include "store/pending.h"
 #include "store/statedir.h"
 #include "virt/clock.h"
@@ -316,7 +317,8 @@ vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err)
         return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: "
                              "another program's snapshot has put \"%.80s\" "
                              "over its disk %s; merge it first (virsh "
-                             "blockcommit --shallow)", what, other.path, other.target);
+                             "blockcommit --shallow)", what, other.path,
+                             other.target);
     }
 
     return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: its disk "
@@ -338,6 +340,10 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
 
     if (guests) {
         rc = table_check_memory(op->vm.id, op->vm.mem_mib, err);
+    }
+
+    if (rc == 0) {
+        rc = image_check_base(op->config, op->vm.id, err);
     }
 
     /* somebody may have stopped the network, or made it anew */
@@ -418,6 +424,10 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
     rc = vm_begin(&op, config, id, err);
     if (rc != 0) {
         return rc;
+    }
+
+    if (op.vm.stalled) {
+        return vm_end(&op, vm_unstall(&op, err), vm, err);
     }
 
     if (!hatch_state_may(op.vm.state, HATCH_STATE_STARTING)) {
@@ -556,13 +566,13 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         return rc;
     }
 
-    if (op.vm.state != HATCH_STATE_PAUSED) {
+    if (op.vm.state != HATCH_STATE_PAUSED && !op.vm.stalled) {
         rc = vm_conflict(&op, "resume", err);
         vm_drop(&op);
         return rc;
     }
 
-    rc = vm_unpause(&op, err);
+    rc = op.vm.stalled ? vm_unstall(&op, err) : vm_unpause(&op, err);
     rc = vm_end(&op, rc, vm, err);
 
     if (rc == 0) {
@@ -645,6 +655,11 @@ vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
 
     new = op.vm;
     new.updated = hatch_clock_wall_ms();
+
+    /* a clock that was set back */
+    if (new.updated < op.vm.updated) {
+        new.updated = op.vm.updated;
+    }
 
     if (patch->name[0] != '\0') {
         memcpy(new.name, patch->name, sizeof(new.name));

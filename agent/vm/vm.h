@@ -16,6 +16,7 @@
 
 /* What POST /vms may say; NULL, 0 and "" mean that it was not given. */
 typedef struct {
+    char             id[HATCH_ID_SIZE];     /* always set */
     char             name[HATCH_NAME_SIZE];
     const char      *image_id;
     const char      *template_id;

@@ -102,10 +102,7 @@ vm_settings(const config_t *config, const vm_request_t *request,
 {
     memset(vm, 0, sizeof(*vm));
 
-    if (hatch_id_make(HATCH_ID_VM, vm->id) != 0) {
-        return hatch_err_errno(err, errno, "no random numbers");
-    }
-
+    memcpy(vm->id, request->id, sizeof(vm->id));
     memcpy(vm->image_id, image->id, sizeof(vm->image_id));
     (void) snprintf(vm->template_id, sizeof(vm->template_id), "%s",
                     request->template_id != NULL ? request->template_id : "");

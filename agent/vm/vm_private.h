@@ -106,6 +106,12 @@ void vm_end_start(vm_op_t *op);
  */
 int vm_unpause(vm_op_t *op, hatch_err_t *err);
 
+/*
+ * The same for one that stands because its disk could not be written
+ * (vm_t.stalled), and looks whether it goes on: HATCH_ERR_FULL if not.
+ */
+int vm_unstall(vm_op_t *op, hatch_err_t *err);
+
 /* The same at once, for a guest that is thought to be paused. */
 int vm_resume_now(vm_op_t *op, hatch_err_t *err);
 

@@ -3,6 +3,7 @@
 #include "vm_sleep.h"
 #include "operation.h"
 #include "saved.h"
+#include "saved_file.h"
 #include "vm_private.h"
 #include "core/work.h"
 #include "table/activity.h"
@@ -16,13 +17,21 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 
 /* How often a save that is being cancelled is told so, ms. */
 #define SLEEP_CANCEL_STEP  10
 
-/* A wake waits longer for its turn than its waiters do. */
-#define SLEEP_TURN_TIMEOUT  300000
+/* A save that was cancelled is about to end, ms. */
+#define SLEEP_CANCEL_TIMEOUT  2000
+
+/* After a save that found no room, so much more is worth another try, bytes. */
+#define SLEEP_ROOM  (16 * 1024 * 1024)
+
+/* How long a guest whose disk could not be written is watched, ms. */
+#define SLEEP_STALLED       500
+#define SLEEP_STALLED_STEP  25
 
 
 /* --- falling asleep --- */
@@ -124,11 +133,25 @@ static const step_t  sleep_steps[] = {
 const operation_t  sleep_operation = { .name = "sleep", .steps = sleep_steps };
 
 
+/* After one that found no room: is there more now? */
+static int
+sleep_has_room(const vm_op_t *op, uint64_t before)
+{
+    int64_t  free = saved_file_room(op);
+
+    return before == 0 || free == -1
+           || (uint64_t) free >= before + SLEEP_ROOM
+           || (uint64_t) free >= (uint64_t) op->vm.mem_mib * 1024 * 1024;
+}
+
+
 int
-vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
+vm_idle_save(const config_t *config, const char *id, uint64_t *room,
+    hatch_err_t *err)
 {
     int      rc, wanted;
     vm_t     vm;
+    int64_t  left;
     vm_op_t  op;
 
     rc = vm_begin_quick(&op, config, id, 0, err);
@@ -141,9 +164,18 @@ vm_idle_save(const config_t *config, const char *id, hatch_err_t *err)
         return 1;
     }
 
+    if (!sleep_has_room(&op, *room)) {
+        table_save_end(id);
+        vm_drop(&op);
+        return 2;
+    }
+
     table_doing(id, HATCH_STATE_SNAPSHOTTING);
 
     rc = operation_run(&sleep_operation, &op, err);
+
+    left = rc == HATCH_ERR_FULL ? saved_file_room(&op) : -1;
+    *room = left == -1 ? 0 : (uint64_t) left + 1;
 
     if (rc == 0) {
         table_count(TABLE_SAVED);
@@ -270,6 +302,33 @@ rise_start(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
 }
 
 
+int
+vm_unstall(vm_op_t *op, hatch_err_t *err)
+{
+    int                    rc, i, state, reason;
+    const struct timespec  step = { 0, SLEEP_STALLED_STEP * 1000000 };
+
+    /* no request goes to it before it has shown that it goes on */
+    table_doing(op->vm.id, HATCH_STATE_ERROR);
+    rc = vm_unpause(op, err);
+
+    /* QEMU repeats what could not be written at once */
+    for (i = 0; rc == 0 && i < SLEEP_STALLED / SLEEP_STALLED_STEP; i++) {
+        (void) nanosleep(&step, NULL);
+
+        if (virDomainGetState(op->domain, &state, &reason, 0) == 0
+            && state == VIR_DOMAIN_PAUSED
+            && reason == VIR_DOMAIN_PAUSED_IOERROR)
+        {
+            rc = hatch_err_set(err, HATCH_ERR_FULL, "the VM's disk cannot be "
+                               "written; is the host's disk full?");
+        }
+    }
+
+    return rc;
+}
+
+
 /* The ladder.  Whatever the table said, libvirt decides. */
 static int
 rise_up(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
@@ -304,7 +363,7 @@ rise_up(vm_op_t *op, hatch_wake_kind_t *kind, hatch_err_t *err)
         }
 
         *kind = HATCH_WAKE_KIND_RESUME;
-        return vm_unpause(op, err);
+        return vm_unstall(op, err);
 
     default:
         return rise_start(op, kind, err);
@@ -322,13 +381,12 @@ vm_wake(const config_t *config, const char *id,
     vm_op_t            op;
     hatch_wake_kind_t  kind = HATCH_WAKE_KIND_NONE;
 
-    table_want(id);
     cancelled = rise_cancel_save(id);
-    rc = vm_begin_quick(&op, config, id, SLEEP_TURN_TIMEOUT, err);
-    table_unwant(id);
+    rc = vm_begin_quick(&op, config, id, cancelled ? SLEEP_CANCEL_TIMEOUT : 0,
+                        err);
 
     if (rc != 0) {
-        return rc;
+        return rc == HATCH_ERR_TIMEOUT && table_has(id) ? 1 : rc;
     }
 
     /* it was falling asleep, and did not */

@@ -14,8 +14,18 @@
 #define NGX_HATCH_AGENT_RETRY       50
 #define NGX_HATCH_AGENT_IDLE_RETRY  1000
 
+/*
+ * After so many connections in a row that ended without an answer it is told.
+ * The pause before the next one is twice as long each time, so often.
+ */
+#define NGX_HATCH_AGENT_REFUSALS    2
+#define NGX_HATCH_AGENT_DOUBLED     4
+
 
 static void ngx_hatch_agent_lost(ngx_hatch_agent_t *agent);
+static void ngx_hatch_agent_refused(ngx_hatch_agent_t *agent);
+static void ngx_hatch_agent_retry(ngx_hatch_agent_t *agent,
+    ngx_uint_t hurry);
 static void ngx_hatch_agent_retry_handler(ngx_event_t *ev);
 static void ngx_hatch_agent_read_handler(ngx_event_t *rev);
 static void ngx_hatch_agent_write_handler(ngx_event_t *wev);
@@ -144,6 +154,8 @@ ngx_hatch_agent_connect(ngx_hatch_agent_t *agent)
     agent->connection = c;
     agent->in_len = 0;
     agent->out_len = 0;
+    agent->asked = 0;
+    agent->heard = 0;
 
     ngx_hatch_agent_try_send(agent);
 
@@ -158,10 +170,30 @@ failed:
 
 retry:
 
-    if (!agent->retry.timer_set) {
-        ngx_add_timer(&agent->retry, agent->held ? NGX_HATCH_AGENT_RETRY
-                                           : NGX_HATCH_AGENT_IDLE_RETRY);
+    ngx_hatch_agent_retry(agent, agent->held);
+}
+
+
+static void
+ngx_hatch_agent_retry(ngx_hatch_agent_t *agent, ngx_uint_t hurry)
+{
+    ngx_msec_t  pause;
+
+    if (agent->retry.timer_set) {
+        return;
     }
+
+    pause = NGX_HATCH_AGENT_IDLE_RETRY;
+
+    if (hurry) {
+        pause = NGX_HATCH_AGENT_RETRY;
+
+        if (agent->refused > 1) {
+            pause <<= ngx_min(agent->refused - 1, NGX_HATCH_AGENT_DOUBLED);
+        }
+    }
+
+    ngx_add_timer(&agent->retry, pause);
 }
 
 
@@ -185,7 +217,11 @@ ngx_hatch_agent_lost(ngx_hatch_agent_t *agent)
     ngx_hatch_group_t  *group;
 
     ngx_hatch_agent_close(agent);
-    agent->lost = ngx_current_msec;
+    ngx_hatch_agent_refused(agent);
+
+    if (agent->refused <= 1) {
+        agent->lost = ngx_current_msec;
+    }
 
     for (i = 0; i < NGX_HATCH_AGENT_BUCKETS; i++) {
         for (q = ngx_queue_head(&agent->groups[i]);
@@ -200,17 +236,37 @@ ngx_hatch_agent_lost(ngx_hatch_agent_t *agent)
 
     ngx_hatch_waiter_answer_all(agent, 1);
 
-    if (!agent->retry.timer_set) {
-        ngx_add_timer(&agent->retry, NGX_HATCH_AGENT_RETRY);
+    ngx_hatch_agent_retry(agent, 1);
+    ngx_hatch_waiter_tell(agent);
+}
+
+
+/*
+ * One that is restarted ends a connection once in a while.  One that ends each
+ * of them at the first question counts as one that is not there.
+ */
+
+static void
+ngx_hatch_agent_refused(ngx_hatch_agent_t *agent)
+{
+    if (!agent->asked || agent->heard) {
+        agent->refused = 0;
+        return;
     }
 
-    ngx_hatch_waiter_tell(agent);
+    if (++agent->refused == NGX_HATCH_AGENT_REFUSALS && !agent->accused) {
+        agent->accused = 1;
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "hatch: who listens at \"%V\" answers no question; VMs "
+                      "that sleep are not woken", &agent->path);
+    }
 }
 
 
 static void
 ngx_hatch_agent_retry_handler(ngx_event_t *ev)
 {
+    ngx_uint_t          over;
     ngx_hatch_agent_t  *agent;
 
     agent = ev->data;
@@ -221,15 +277,24 @@ ngx_hatch_agent_retry_handler(ngx_event_t *ev)
         return;
     }
 
-    if (agent->connection == NULL) {
+    over = ngx_current_msec - agent->lost >= NGX_HATCH_AGENT_PATIENCE;
+
+    /* a connection to one who answers nothing helps nobody who waits */
+
+    if (agent->connection == NULL
+        && !(over && agent->held
+             && agent->refused >= NGX_HATCH_AGENT_REFUSALS))
+    {
         ngx_hatch_agent_connect(agent);
     }
 
-    if (agent->connection == NULL
-        && ngx_current_msec - agent->lost >= NGX_HATCH_AGENT_PATIENCE)
-    {
+    if (agent->connection == NULL && over) {
         ngx_hatch_waiter_answer_all(agent, 0);
         ngx_hatch_waiter_tell(agent);
+    }
+
+    if (agent->connection == NULL) {
+        ngx_hatch_agent_retry(agent, agent->held);
     }
 }
 
@@ -272,13 +337,26 @@ ngx_hatch_agent_read_handler(ngx_event_t *rev)
             agent->in_len = 0;
 
             if (agent->in.magic != HATCH_WAKE_MAGIC) {
-                ngx_log_error(NGX_LOG_ERR, c->log, 0,
-                              "hatch: \"%V\" is not an agent of this version",
-                              &agent->path);
+
+                if (!agent->accused) {
+                    agent->accused = 1;
+                    ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                                  "hatch: \"%V\" is not an agent of this "
+                                  "version", &agent->path);
+                }
+
                 ngx_hatch_agent_lost(agent);
                 return;
             }
 
+            if (agent->accused) {
+                agent->accused = 0;
+                ngx_log_error(NGX_LOG_NOTICE, c->log, 0,
+                              "hatch: the agent at \"%V\" answers",
+                              &agent->path);
+            }
+
+            agent->heard = 1;
             ngx_hatch_agent_message(agent);
         }
     }
@@ -352,7 +430,7 @@ ngx_hatch_agent_message(ngx_hatch_agent_t *agent)
         /* it is over for the agent; one who came later may wait longer */
 
         if (m->failure == HATCH_WAKE_NOT_READY) {
-            ngx_hatch_group_enqueue(agent, group);
+            ngx_hatch_group_ask_again(agent, group);
             (void) ngx_hatch_agent_send(agent);
             return;
         }
@@ -360,6 +438,7 @@ ngx_hatch_agent_message(ngx_hatch_agent_t *agent)
         result = m->failure == HATCH_WAKE_GONE ? NGX_HATCH_WAKE_GONE
                  : m->failure == HATCH_WAKE_REFUSED ? NGX_HATCH_WAKE_REFUSED
                  : m->failure == HATCH_WAKE_KEPT ? NGX_HATCH_WAKE_KEPT
+                 : m->failure == HATCH_WAKE_FULL ? NGX_HATCH_WAKE_FULL
                  : NGX_HATCH_WAKE_FAILED;
     }
 
@@ -417,6 +496,7 @@ ngx_hatch_agent_send(ngx_hatch_agent_t *agent)
         agent->out.port = (uint16_t) group->port;
         ngx_memcpy(agent->out.vm, group->vm, sizeof(group->vm));
         agent->out_len = sizeof(hatch_wake_message_t);
+        agent->asked = 1;
     }
 }
 

@@ -42,9 +42,14 @@ struct ngx_hatch_agent_s {
     ngx_event_t                retry;       /* connects again */
     ngx_event_t                tell;        /* the next of answered */
     ngx_hatch_work_t           telling;
-    ngx_msec_t                 lost;        /* since then not connected */
+    ngx_msec_t                 lost;        /* since then nobody answers */
+    ngx_uint_t                 refused;     /* connections, one by one, that
+                                             * ended without an answer */
     ngx_pid_t                  pid;
-    unsigned                   complained:1;
+    unsigned                   asked:1;     /* on this connection */
+    unsigned                   heard:1;     /* and there was an answer */
+    unsigned                   complained:1;    /* nobody listens */
+    unsigned                   accused:1;   /* who listens is no agent */
 };
 
 

@@ -1,5 +1,5 @@
 
-/* What ngx_hatch_agent.c and ngx_hatch_waiter.c share; nobody else. */
+/* What ngx_hatch_agent.c, _group.c and _waiter.c share; nobody else. */
 
 
 #ifndef _NGX_HATCH_AGENT_PRIVATE_H_INCLUDED_
@@ -19,6 +19,9 @@ struct ngx_hatch_group_s {
     ngx_uint_t               n;
     uint64_t                 request;
     ngx_uint_t               port;
+    ngx_uint_t               again;         /* it was asked for in vain */
+    ngx_hatch_agent_t       *agent;
+    ngx_event_t              pause;         /* until it is asked for again */
     unsigned                 to_send:1;     /* in agent->unsent */
     unsigned                 told:1;        /* the agent works on it */
     char                     vm[HATCH_ID_SIZE];
@@ -42,10 +45,30 @@ ngx_int_t ngx_hatch_agent_send(ngx_hatch_agent_t *agent);
  */
 void ngx_hatch_agent_try_send(ngx_hatch_agent_t *agent);
 
-/* --- ngx_hatch_waiter.c --- */
+/* --- ngx_hatch_group.c --- */
+
+/* Where the groups of a VM are. */
+ngx_queue_t *ngx_hatch_group_bucket(ngx_hatch_agent_t *agent, const char *vm);
+
+/*
+ * The group for that port, a new one if need be; NULL: no memory.  It is asked
+ * for now, or, for one who has asked `again` times, after a pause.
+ */
+ngx_hatch_group_t *ngx_hatch_group_get(ngx_hatch_agent_t *agent,
+    const char *vm, ngx_uint_t port, ngx_uint_t again);
+
+/* That pause, ms. */
+ngx_msec_t ngx_hatch_group_pause(ngx_uint_t again);
+
+/* No more, unless somebody waits. */
+void ngx_hatch_group_free_empty(ngx_hatch_group_t *group);
 
 /* The group is to be asked for (again). */
 void ngx_hatch_group_enqueue(ngx_hatch_agent_t *agent,
+    ngx_hatch_group_t *group);
+
+/* The same after an answer of no use: the more of these, the later. */
+void ngx_hatch_group_ask_again(ngx_hatch_agent_t *agent,
     ngx_hatch_group_t *group);
 
 /* The agent works on it: nobody in it is impatient any more. */
@@ -55,6 +78,11 @@ void ngx_hatch_group_told(ngx_hatch_group_t *group);
 void ngx_hatch_group_answer(ngx_hatch_agent_t *agent,
     ngx_hatch_group_t *group, ngx_hatch_wake_result_e result,
     hatch_wake_message_t *m);
+
+/* --- ngx_hatch_waiter.c --- */
+
+/* There is an agent, and it works on the VM: its own time counts now. */
+void ngx_hatch_waiter_be_patient(ngx_hatch_waiter_t *waiter);
 
 /* There is no agent: for all, or for those who do not need one. */
 void ngx_hatch_waiter_answer_all(ngx_hatch_agent_t *agent,

@@ -13,7 +13,6 @@
 /* How many waiters are told in one turn of the event loop. */
 #define NGX_HATCH_WAITER_BATCH       32
 
-
 #define ngx_hatch_waiter_held(state)                                          \
     ((state) == NGX_HATCH_WAITER_ASKED                                        \
      || (state) == NGX_HATCH_WAITER_ANSWERED                                  \
@@ -25,12 +24,6 @@ static ngx_int_t ngx_hatch_waiter_room(ngx_hatch_agent_t *agent,
 static void ngx_hatch_waiter_start_timer(ngx_hatch_waiter_t *waiter,
     ngx_msec_t timeout);
 static void ngx_hatch_waiter_timer_handler(ngx_event_t *ev);
-static void ngx_hatch_waiter_be_patient(ngx_hatch_waiter_t *waiter);
-static ngx_queue_t *ngx_hatch_group_bucket(ngx_hatch_agent_t *agent,
-    const char *vm);
-static ngx_hatch_group_t *ngx_hatch_group_get(ngx_hatch_agent_t *agent,
-    const char *vm, ngx_uint_t port);
-static void ngx_hatch_group_free_empty(ngx_hatch_group_t *group);
 
 
 /* --- states --- */
@@ -121,8 +114,10 @@ ngx_hatch_waiter_leave(ngx_hatch_waiter_t *waiter)
 
 ngx_int_t
 ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
-    const char *vm, ngx_uint_t port, ngx_msec_t timeout, ngx_uint_t impatient)
+    const char *vm, ngx_uint_t port, ngx_msec_t timeout, ngx_uint_t impatient,
+    ngx_uint_t again)
 {
+    ngx_msec_t          sign;
     ngx_hatch_group_t  *group;
 
     ngx_hatch_waiter_leave(waiter);
@@ -141,17 +136,17 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
         ngx_hatch_agent_connect(agent);
     }
 
-    if (agent->connection == NULL) {
-        if (impatient) {
-            return NGX_DECLINED;
-        }
+    if (agent->connection == NULL && impatient) {
+        return NGX_DECLINED;
+    }
 
-        if (agent->held == 0) {
+    if (agent->held == 0) {
 
-            /* nobody was waiting, so nobody was in a hurry to connect */
+        /* nobody was waiting, so nobody was in a hurry to connect */
 
-            agent->lost = ngx_current_msec;
+        agent->lost = ngx_current_msec;
 
+        if (agent->connection == NULL) {
             if (agent->retry.timer_set) {
                 ngx_del_timer(&agent->retry);
             }
@@ -160,7 +155,7 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
         }
     }
 
-    group = ngx_hatch_group_get(agent, vm, port);
+    group = ngx_hatch_group_get(agent, vm, port, again);
 
     if (group == NULL) {
         if (ngx_exiting && agent->held == 0) {
@@ -180,11 +175,10 @@ ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent, ngx_hatch_waiter_t *waiter,
     ngx_queue_insert_tail(&group->waiters, &waiter->queue);
     group->n++;
 
-    ngx_hatch_waiter_start_timer(waiter,
-                                 waiter->impatient
-                                 ? ngx_min(timeout,
-                                           NGX_HATCH_WAITER_IMPATIENCE)
-                                 : timeout);
+    sign = ngx_hatch_group_pause(again) + NGX_HATCH_WAITER_IMPATIENCE;
+
+    ngx_hatch_waiter_start_timer(waiter, waiter->impatient
+                                         ? ngx_min(timeout, sign) : timeout);
 
     ngx_hatch_agent_try_send(agent);
 
@@ -299,178 +293,12 @@ ngx_hatch_waiter_timer_handler(ngx_event_t *ev)
 }
 
 
-/* There is an agent, and it works on the VM: its own time counts now. */
-
-static void
+void
 ngx_hatch_waiter_be_patient(ngx_hatch_waiter_t *waiter)
 {
     if (waiter->impatient) {
         waiter->impatient = 0;
         ngx_add_timer(&waiter->timer, ngx_hatch_waiter_left(waiter->deadline));
-    }
-}
-
-
-/* --- groups --- */
-
-static ngx_queue_t *
-ngx_hatch_group_bucket(ngx_hatch_agent_t *agent, const char *vm)
-{
-    return &agent->groups[ngx_crc32_short((u_char *) vm, ngx_strlen(vm))
-                          % NGX_HATCH_AGENT_BUCKETS];
-}
-
-
-/* The group for that port, a new one if need be. */
-
-static ngx_hatch_group_t *
-ngx_hatch_group_get(ngx_hatch_agent_t *agent, const char *vm, ngx_uint_t port)
-{
-    ngx_queue_t        *q, *bucket;
-    ngx_hatch_group_t  *group;
-
-    bucket = ngx_hatch_group_bucket(agent, vm);
-
-    for (q = ngx_queue_head(bucket);
-         q != ngx_queue_sentinel(bucket);
-         q = ngx_queue_next(q))
-    {
-        group = ngx_queue_data(q, ngx_hatch_group_t, queue);
-
-        if (group->port == port && ngx_strcmp(group->vm, vm) == 0) {
-            return group;
-        }
-    }
-
-    group = ngx_calloc(sizeof(ngx_hatch_group_t), ngx_cycle->log);
-    if (group == NULL) {
-        return NULL;
-    }
-
-    (void) ngx_cpystrn((u_char *) group->vm, (u_char *) vm, HATCH_ID_SIZE);
-    group->port = port;
-    group->request = ++agent->request * NGX_HATCH_AGENT_BUCKETS
-                     + (bucket - agent->groups);
-    ngx_queue_init(&group->waiters);
-    ngx_queue_insert_tail(bucket, &group->queue);
-    ngx_hatch_group_enqueue(agent, group);
-
-    return group;
-}
-
-
-void
-ngx_hatch_group_enqueue(ngx_hatch_agent_t *agent, ngx_hatch_group_t *group)
-{
-    if (!group->to_send) {
-        group->to_send = 1;
-        ngx_queue_insert_tail(&agent->unsent, &group->unsent);
-    }
-}
-
-
-static void
-ngx_hatch_group_free_empty(ngx_hatch_group_t *group)
-{
-    if (group->n != 0) {
-        return;
-    }
-
-    if (group->to_send) {
-        ngx_queue_remove(&group->unsent);
-    }
-
-    ngx_queue_remove(&group->queue);
-    ngx_free(group);
-}
-
-
-void
-ngx_hatch_group_told(ngx_hatch_group_t *group)
-{
-    ngx_queue_t  *q;
-
-    group->told = 1;
-
-    for (q = ngx_queue_head(&group->waiters);
-         q != ngx_queue_sentinel(&group->waiters);
-         q = ngx_queue_next(q))
-    {
-        ngx_hatch_waiter_be_patient(ngx_queue_data(q, ngx_hatch_waiter_t,
-                                                   queue));
-    }
-}
-
-
-void
-ngx_hatch_group_answer(ngx_hatch_agent_t *agent, ngx_hatch_group_t *group,
-    ngx_hatch_wake_result_e result, hatch_wake_message_t *m)
-{
-    ngx_hatch_herd_t    *herd;
-    ngx_hatch_waiter_t  *waiter;
-
-    herd = NULL;
-
-    if (result == NGX_HATCH_WAKE_READY && m->kind != HATCH_WAKE_KIND_NONE) {
-        herd = ngx_hatch_herd_get(&agent->herds, group->vm, group->port);
-    }
-
-    while (!ngx_queue_empty(&group->waiters)) {
-        waiter = ngx_queue_data(ngx_queue_head(&group->waiters),
-                                ngx_hatch_waiter_t, queue);
-        waiter->result = result;
-        waiter->kind = m->kind;
-        waiter->retry = m->timeout;
-        waiter->incarnation = result == NGX_HATCH_WAKE_READY ? m->incarnation
-                                                             : 0;
-
-        if (herd != NULL) {
-            ngx_hatch_waiter_be_patient(waiter);
-            ngx_hatch_herd_add(herd, waiter);
-            continue;
-        }
-
-        ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_ANSWERED);
-        ngx_queue_insert_tail(&agent->answered, &waiter->queue);
-    }
-
-    ngx_hatch_group_free_empty(group);
-}
-
-
-void
-ngx_hatch_waiter_answer_all(ngx_hatch_agent_t *agent,
-    ngx_uint_t only_impatient)
-{
-    ngx_uint_t           i;
-    ngx_queue_t         *q, *next, *w, *sentinel;
-    ngx_hatch_group_t   *group;
-    ngx_hatch_waiter_t  *waiter;
-
-    for (i = 0; i < NGX_HATCH_AGENT_BUCKETS; i++) {
-        for (q = ngx_queue_head(&agent->groups[i]);
-             q != ngx_queue_sentinel(&agent->groups[i]);
-             q = next)
-        {
-            next = ngx_queue_next(q);
-            group = ngx_queue_data(q, ngx_hatch_group_t, queue);
-            sentinel = ngx_queue_sentinel(&group->waiters);
-
-            for (w = ngx_queue_head(&group->waiters); w != sentinel; ) {
-                waiter = ngx_queue_data(w, ngx_hatch_waiter_t, queue);
-                w = ngx_queue_next(w);
-
-                if (only_impatient && !waiter->impatient) {
-                    continue;
-                }
-
-                waiter->result = NGX_HATCH_WAKE_NO_AGENT;
-                ngx_hatch_waiter_set(waiter, NGX_HATCH_WAITER_ANSWERED);
-                ngx_queue_insert_tail(&agent->answered, &waiter->queue);
-            }
-
-            ngx_hatch_group_free_empty(group);
-        }
     }
 }
 

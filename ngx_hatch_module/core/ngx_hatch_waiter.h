@@ -46,6 +46,7 @@ typedef enum {
     NGX_HATCH_WAKE_READY = 0,       /* the guest accepts connections */
     NGX_HATCH_WAKE_FAILED,          /* it could not be woken; retry */
     NGX_HATCH_WAKE_KEPT,            /* the same, for its saved memory */
+    NGX_HATCH_WAKE_FULL,            /* the same, for its disk */
     NGX_HATCH_WAKE_GONE,            /* the agent does not know the VM */
     NGX_HATCH_WAKE_REFUSED,         /* the guest is up, nothing listens */
     NGX_HATCH_WAKE_TIMEOUT,         /* the waiter's time is over */
@@ -84,13 +85,15 @@ struct ngx_hatch_waiter_s {
  * Asks for a VM whose guest shall accept connections on port, and holds the
  * waiter for at most `timeout` ms.  An impatient waiter believes that the VM
  * runs: it does not wait for an agent that is not there or hangs (NO_AGENT).
+ * One that has asked before, and could not use the answer, says how often: the
+ * agent is asked ever more seldom then.
  *
  * NGX_AGAIN: it is held.  NGX_BUSY: too many are.  NGX_DECLINED: NO_AGENT at
  * once.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_hatch_waiter_ask(ngx_hatch_agent_t *agent,
     ngx_hatch_waiter_t *waiter, const char *vm, ngx_uint_t port,
-    ngx_msec_t timeout, ngx_uint_t impatient);
+    ngx_msec_t timeout, ngx_uint_t impatient, ngx_uint_t again);
 
 /*
  * For a VM that runs and serves the port: the waiter joins the herd, which it

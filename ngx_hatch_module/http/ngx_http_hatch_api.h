@@ -43,6 +43,9 @@ ngx_int_t ngx_http_hatch_api_check_origin(ngx_http_request_t *r);
 /* The same if Host is a name of this server, or the request needs a key. */
 ngx_int_t ngx_http_hatch_api_check_host(ngx_http_request_t *r);
 
+/* The same if a body that a browser sends says that it is JSON. */
+ngx_int_t ngx_http_hatch_api_check_type(ngx_http_request_t *r);
+
 /*
  * What is judged of all requests: the query against the names that there may
  * be, and If-Match.  NGX_DECLINED and the arguments in *query, which is the

@@ -78,6 +78,10 @@ ngx_http_hatch_api_handler(ngx_http_request_t *r)
         rc = ngx_http_hatch_api_check_host(r);
     }
 
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_hatch_api_check_type(r);
+    }
+
     if (rc != NGX_DECLINED) {
         return rc;
     }

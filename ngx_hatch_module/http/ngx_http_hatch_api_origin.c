@@ -45,6 +45,9 @@ static ngx_uint_t ngx_http_hatch_api_server_name(ngx_http_server_name_t *sn,
     ngx_str_t *host);
 static ngx_int_t ngx_http_hatch_api_refuse_origin(ngx_http_request_t *r,
     ngx_str_t *value);
+static ngx_uint_t ngx_http_hatch_api_from_browser(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_hatch_api_has_body(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_hatch_api_is_json(ngx_str_t *type);
 
 
 ngx_int_t
@@ -277,6 +280,118 @@ ngx_http_hatch_api_refuse_origin(ngx_http_request_t *r, ngx_str_t *value)
                                        "the header Origin is \"%V\", it must "
                                        "be the request's own scheme, host and "
                                        "port", value);
+}
+
+
+/*
+ * A page may send text/plain to any server, and ask for application/json only
+ * its own, which has to allow it first.  So what a browser sends must say that
+ * it is JSON, should it ever come by a way on which its origin looks right.
+ * Programs have neither of the two fields and say what they like.
+ */
+
+ngx_int_t
+ngx_http_hatch_api_check_type(ngx_http_request_t *r)
+{
+    ngx_str_t  *type;
+
+    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS)
+        || !ngx_http_hatch_api_from_browser(r)
+        || !ngx_http_hatch_api_has_body(r))
+    {
+        return NGX_DECLINED;
+    }
+
+    type = r->headers_in.content_type ? &r->headers_in.content_type->value
+                                      : NULL;
+
+    if (type != NULL && ngx_http_hatch_api_is_json(type)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_hatch_send_error(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                     "unsupported_media_type",
+                                     "the header Content-Type must be "
+                                     "application/json in a request with "
+                                     "Origin or Sec-Fetch-Site", 1);
+}
+
+
+static ngx_uint_t
+ngx_http_hatch_api_from_browser(ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if ((h[i].key.len == sizeof("origin") - 1
+                 && ngx_strncmp(h[i].lowcase_key, "origin",
+                                sizeof("origin") - 1)
+                    == 0)
+                || (h[i].key.len == sizeof("sec-fetch-site") - 1
+                    && ngx_strncmp(h[i].lowcase_key, "sec-fetch-site",
+                                   sizeof("sec-fetch-site") - 1)
+                       == 0))
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
+/* Of a body that is here the bytes count, of another what is announced. */
+
+static ngx_uint_t
+ngx_http_hatch_api_has_body(ngx_http_request_t *r)
+{
+    ngx_chain_t  *cl;
+
+    if (r->request_body == NULL) {
+        return r->headers_in.content_length_n > 0 || r->headers_in.chunked;
+    }
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        if (ngx_buf_size(cl->buf) > 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* The type itself; what it has behind a semicolon is its own affair. */
+
+static ngx_uint_t
+ngx_http_hatch_api_is_json(ngx_str_t *type)
+{
+    u_char  *p, *last;
+
+    if (type->len < sizeof("application/json") - 1
+        || ngx_strncasecmp(type->data, (u_char *) "application/json",
+                           sizeof("application/json") - 1)
+           != 0)
+    {
+        return 0;
+    }
+
+    p = type->data + sizeof("application/json") - 1;
+    last = type->data + type->len;
+
+    while (p < last && (*p == ' ' || *p == '\t')) {
+        p++;
+    }
+
+    return p == last || *p == ';';
 }
 
 

@@ -37,6 +37,7 @@ static ngx_hatch_seldom ngx_int_t ngx_http_hatch_change_body(
     ngx_http_request_t *r, ngx_chain_t *in);
 static ngx_int_t ngx_http_hatch_server_timing(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_hatch_own_page(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_hatch_returned(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_shape_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_shape(ngx_http_request_t *r, ngx_str_t *body);
 static void ngx_http_hatch_shape_api(ngx_http_request_t *r, const char **code,
@@ -165,13 +166,17 @@ ngx_http_hatch_own_page(ngx_http_request_t *r)
         return 1;
     }
 
+    if (ngx_http_hatch_returned(r)) {
+        return 0;
+    }
+
     u = r->upstream;
 
     if (u != NULL && u->state != NULL) {
         return u->state->header_time == (ngx_msec_t) -1;
     }
 
-    /* a file has a time, a text of "return" the type of the location */
+    /* a file has a time, others a type */
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
     type = &r->headers_out.content_type;
@@ -181,6 +186,43 @@ ngx_http_hatch_own_page(ngx_http_request_t *r)
            && type->len == sizeof("text/html") - 1
            && ngx_strncmp(type->data, "text/html", type->len) == 0
            && type->data != clcf->default_type.data;
+}
+
+
+/*
+ * Is it a text of "return"?  It is sent out of the rewrite phase, and has the
+ * type that its URI has in this location; of nginx's own pages the type is a
+ * string of nginx's.
+ */
+
+static ngx_uint_t
+ngx_http_hatch_returned(ngx_http_request_t *r)
+{
+    size_t                      len;
+    ngx_str_t                   type;
+    ngx_uint_t                  same;
+    ngx_http_phase_handler_t   *ph;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    ph = cmcf->phase_engine.handlers;
+
+    if (ph[r->phase_handler].checker != ngx_http_core_rewrite_phase) {
+        return 0;
+    }
+
+    type = r->headers_out.content_type;
+    len = r->headers_out.content_type_len;
+
+    r->headers_out.content_type.len = 0;
+
+    same = ngx_http_set_content_type(r) == NGX_OK
+           && r->headers_out.content_type.data == type.data;
+
+    r->headers_out.content_type = type;
+    r->headers_out.content_type_len = len;
+
+    return same;
 }
 
 

@@ -199,7 +199,8 @@ ngx_http_hatch_hold_begin(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
     } else {
         hold->asked = runs ? vm->incarnation : 0;
         rc = ngx_hatch_waiter_ask(agent, &hold->waiter, ctx->route.vm,
-                                  ctx->route.target_port, left, runs);
+                                  ctx->route.target_port, left, runs,
+                                  hold->again++);
     }
 
     switch (rc) {
@@ -375,6 +376,12 @@ ngx_http_hatch_hold_result(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
                                            "restored now, and is kept; it is "
                                            "tried again, and a stop of the VM "
                                            "gives it up", retry);
+
+    case NGX_HATCH_WAKE_FULL:
+        return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "wake_failed",
+                                           "the VM's disk cannot be written; "
+                                           "the host's disk is full", retry);
 
     default: /* NGX_HATCH_WAKE_FAILED */
         return ngx_http_hatch_route_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,

@@ -109,6 +109,7 @@ typedef struct {
     ngx_msec_t               deadline;
     uint64_t                 asked;         /* incarnation then; 0: it slept */
     uint64_t                 since;         /* us */
+    ngx_uint_t               again;         /* how often it has asked */
     ngx_uint_t               kind;          /* hatch_wake_kind_t */
     ngx_uint_t               time;          /* us */
     ngx_uint_t               counted;       /* among the held requests */

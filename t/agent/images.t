@@ -148,7 +148,7 @@ like($r->{json}{error}, qr/"boot_args": image \S+ has no kernel/, 'says so');
 # deletion
 $r = api('DELETE', "/images/$qcow2");
 is($r->{status}, 409, 'an image that a VM uses');
-like($r->{json}{error}, qr/cannot delete the image: 1 VM uses it/, 'says so');
+like($r->{json}{error}, qr/cannot delete image img_\S+: 1 VM uses it/, 'says so');
 is(api('DELETE', "/vms/$vm->{id}")->{status}, 200, 'without the VM');
 is(api('DELETE', "/images/$qcow2")->{status}, 200, 'it goes');
 ok(-e "$images/disk.qcow2", 'its file stays');

@@ -66,6 +66,23 @@ is(of($fourth)->{vcpu}{cpu_time_micros}, 0, 'and no figures');
 is(zone()->{samples}, $samples, 'none were taken') or diag(agent_log());
 stop_agent();
 
+# --- a stop: no figure of the run that has ended, whoever asks and when ---
+
+start_agent(env => { HATCH_STATS_INTERVAL => '1h' });
+$vm = create_vm({ name => 'stops', mem_mib => 256 })->{id};
+is(of($vm)->{raw}{'state.state'}, 1, 'figures of one that is up');
+is(api('POST', "/vms/$vm/stop", { force => JSON::PP::true })->{status}, 200,
+   'one is stopped');
+is(slot($vm)->{stats}{memory_current}, 0, 'the zone has nothing of it');
+$j = of($vm);
+is($j->{uptime_seconds}, 0, 'nor has the API: not up');
+is_deeply($j->{raw}, {}, 'and nothing of libvirt\'s own figures');
+is_deeply([map values %$_, @$j{qw(net block vcpu)}], [(0) x 8], 'all 0');
+is(api('POST', "/vms/$vm/start")->{status}, 200, 'started again');
+cmp_ok(of($vm)->{uptime_seconds}, '<', 60, 'it is up since then');
+is(of($vm)->{raw}{'state.state'}, 1, 'and has figures');
+stop_agent();
+
 # --- the log, for people and for journald ---
 
 my $log = agent_log();

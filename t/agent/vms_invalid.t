@@ -33,6 +33,12 @@ my @bad = (
     [{ mem_mib => 0 }, 400, 'invalid_field', '"mem_mib"'],
     [{ mem_mib => '256' }, 400, 'invalid_field', '"mem_mib" must be an int'],
     [{ mem_mib => 256.5 }, 400, 'invalid_field', '"mem_mib" must be an int'],
+    ['{"mem_mib":512.5}', 400, 'invalid_field',
+     '"mem_mib" must be an integer from 128 to 65536, not 512.5'],
+    ['{"mem_mib":5.1234e2}', 400, 'invalid_field', 'not 5.1234e2'],
+    ['{"mem_mib":1e99999}', 400, 'invalid_field', '"mem_mib" must be 128 to'],
+    ['{"mem_mib":512e-400}', 400, 'invalid_field', '"mem_mib" must be an int'],
+    ['{"mem_mib":-1e2}', 400, 'invalid_field', 'not -1e2'],
     [{ mem_mib => undef }, 400, 'invalid_field', '"mem_mib"'],
     [{ vcpu_count => 0 }, 400, 'invalid_field', '"vcpu_count" must be 1 to'],
     [{ vcpu_count => 33 }, 400, 'invalid_field', '"vcpu_count"'],
@@ -113,7 +119,17 @@ for (@bad) {
 is(api('POST', "/vms/$first->{id}/stop", { hard => 1 })->{json}{error},
    'unknown field "hard"', 'actions know their fields, too');
 is(api('POST', "/vms/$first->{id}/stop", { force => 1 })->{json}{error},
-   '"force" must be true or false', 'and their types');
+   '"force" must be true or false, not 1', 'and their types');
+
+# what is an integer in JSON Schema
+for ('256.0', '2.56e2', '25600E-2') {
+    my $r = api('POST', '/vms', "{\"mem_mib\":$_,\"enable_network\":false}");
+    is($r->{status}, 201, "mem_mib $_");
+    like($r->{body}, qr/"mem_mib":256,/, 'is 256');
+    is(api('DELETE', "/vms/$r->{json}{id}")->{status}, 200, 'deleted');
+}
+my $t = api('POST', '/templates', '{"name":"t","mem_mib":2.56e2}');
+like($t->{body}, qr/"mem_mib":256,/, 'in a template, too');
 
 my @vms = @{ api('GET', '/vms')->{json} };
 is(scalar @vms, 1, 'none of them left a VM');

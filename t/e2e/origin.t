@@ -103,6 +103,11 @@ is(http('127.0.0.1:8080', 'GET', '/vms', undef,
         Origin => 'http://evil.example')->{status}, 200, 'reading is allowed');
 is(http('127.0.0.1:8080', 'POST', "/vms/$vm/stop", '{"force":true}',
         Host => 'localhost:8080', Origin => 'http://localhost:8080')->{status},
+   415, 'nor a body that does not say what it is');
+is(asked(), $asked, 'which the agent has not seen either');
+is(http('127.0.0.1:8080', 'POST', "/vms/$vm/stop", '{"force":true}',
+        Host => 'localhost:8080', Origin => 'http://localhost:8080',
+        'Content-Type' => 'application/json; charset=utf-8')->{status},
    200, 'what is of the own page reaches the agent');
 cmp_ok(asked(), '>', $asked, 'which has seen that');
 
@@ -112,6 +117,7 @@ sub post {
     my ($host, @origins) = @_;
     return request('127.0.0.1:8082', "POST /nothing HTTP/1.1\r\nHost: $host\r\n"
                    . join('', map "Origin: $_\r\n", @origins)
+                   . "Content-Type: application/json\r\n"
                    . "Connection: close\r\nContent-Length: 1\r\n\r\nx");
 }
 

@@ -169,6 +169,7 @@ test_large(void)
     large("{\"", "\\u0061", "\":1}", NULL);
     large("{\"a\":", "1", "}", NULL);
     large("{\"a\":0.", "1", "}", NULL);
+    large("{\"a\":1e", "1", "}", NULL);
     large("{", " ", "}", NULL);
     large("{}", "\t", "", NULL);
     large("{\"a\":1}", "\"x\" ", "", "text after the object");
@@ -276,6 +277,64 @@ test_seconds(void)
 }
 
 
+/* What JSON Schema calls an integer, and the object that is left of it. */
+static void
+test_whole(void)
+{
+    size_t        i;
+    int64_t       n;
+    hatch_err_t   err;
+    json_object  *object, *value;
+
+    static const struct {
+        const char  *text;
+        int          whole;
+        int64_t      n;
+    } rows[] = {
+        { "512", 1, 512 }, { "512.0", 1, 512 }, { "5.12e2", 1, 512 },
+        { "5.12E+2", 1, 512 }, { "51200e-2", 1, 512 }, { "-512.000", 1, -512 },
+        { "0.0512e4", 1, 512 }, { "100.0", 1, 100 }, { "1e3", 1, 1000 },
+        { "10.20e1", 1, 102 }, { "0.0", 1, 0 }, { "-0.0", 1, 0 },
+        { "0e999999999999", 1, 0 }, { "0.000e-99999999999", 1, 0 },
+        { "512.5", 0, 0 }, { "5.125e2", 0, 0 }, { "512e-1", 0, 0 },
+        { "1e-1", 0, 0 }, { "1e-400", 0, 0 }, { "5e-324", 0, 0 },
+        { "1e-99999999999999999999", 0, 0 },
+        { "512.00000000000000000000000000001", 0, 0 },
+        { "9007199254740993.0", 1, 9007199254740993 },
+        { "9223372036854775807.0", 1, INT64_MAX },
+        { "-9223372036854775808.0", 1, INT64_MIN },
+        { "9223372036854775808.0", 1, INT64_MAX }, { "1e19", 1, INT64_MAX },
+        { "1e400", 1, INT64_MAX }, { "-1e400", 1, INT64_MIN },
+        { "1e99999999999999999999", 1, INT64_MAX }
+    };
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char  text[128];
+
+        object = NULL;
+        n = 0;
+        (void) snprintf(text, sizeof(text), "{\"n\":%s}", rows[i].text);
+        (void) hatch_json_parse(text, strlen(text), &object, &err);
+        (void) json_object_object_get_ex(object, "n", &value);
+        is_int(hatch_json_whole(value, &n), rows[i].whole, "%s", rows[i].text);
+
+        if (rows[i].whole) {
+            is_int(n, rows[i].n, "%s is %lld", rows[i].text,
+                   (long long) rows[i].n);
+        }
+
+        json_object_put(object);
+    }
+
+    object = NULL;
+    (void) hatch_json_parse("{\"name\":\"x\",\"port\":8.0e1,\"wake\":true}", 38,
+                            &object, &err);
+    is_int(hatch_json_check(object, fields, &err), 0, "8.0e1 fits");
+    like(json_object_to_json_string(object), "\"port\": 80,", "and is 80");
+    json_object_put(object);
+}
+
+
 int
 main(void)
 {
@@ -316,7 +375,11 @@ main(void)
     checked("{\"port\":-1}", "not -1");
     checked("{\"port\":65536}", "not 65536");
     checked("{\"port\":99999999999999999999}", "must be 1 to 65535");
-    checked("{\"port\":80.5}", "\"port\" must be an integer");
+    checked("{\"port\":80.5}", "must be an integer from 1 to 65535, not 80.5");
+    checked("{\"port\":80.0}", NULL);
+    checked("{\"port\":65536.0}", "must be 1 to 65535, not 65536.0");
+    checked("{\"port\":1e99}", "must be 1 to 65535, not 1e99");
+    checked("{\"port\":-1e1}", "must be 1 to 65535, not -1e1");
     checked("{\"port\":\"80\"}", "\"port\" must be an integer");
     checked("{\"port\":null}", "\"port\" must be an integer");
     checked("{\"port\":true}", "\"port\" must be an integer");
@@ -351,6 +414,7 @@ main(void)
     refused("{\"port\":99999999999999999999x}", "byte 28");
 
     test_seconds();
+    test_whole();
     test_large();
     test_values();
     test_cut();
