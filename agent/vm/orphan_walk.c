@@ -140,6 +140,11 @@ walk_entry(void *ctx, const char *name)
     orphan_file_t  file = { .what = walk->what };
 
     if (hatch_id_valid(HATCH_ID_VM, name, n)) {
+        /* what a disk lies on is noted beside it */
+        if (strcmp(name + n, ".base") == 0) {
+            file.what = "note";
+        }
+
         (void) snprintf(file.vm, sizeof(file.vm), "%.*s", (int) n, name);
         statedir_path(walk->config, walk->folder, name, "", file.path);
         walk->visit(walk->ctx, &file);

@@ -247,7 +247,8 @@ is(files(), '', 'deletes the files');
 is(api('GET', '/routes')->{body}, '[]', 'the routes');
 unlike(virsh("net-dumpxml --inactive hatch"), qr/\Q$vm->{guest_mac}/,
        'and the reservation');
-is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+is_deeply([grep !/\.json$|\/images\//, glob "$dir/state/*/*"], [],
+          'no file is left');
 
 stop_agent();
 stop_nginx();
