@@ -123,6 +123,8 @@ system('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b',
 for my $name ('linked', 'over') {
     (my $xml = $mine) =~ s{\Q$dir\E/state/disks/$id\.qcow2}{$dir/$name.qcow2};
     $xml =~ s{<backingStore.*?</backingStore>}{}s;
+    $xml =~ s{\Q$dir\E/state/seeds/$id\.iso}{$dir/images/base.qcow2};
+    unlike($xml, qr/state\/(?:disks|seeds)/, 'nothing of its by name');
     write_file("$dir/mine.xml", $xml);
     virsh("define $dir/mine.xml");
     refused($name, 'mine');
