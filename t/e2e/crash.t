@@ -118,7 +118,7 @@ for my $how ('kill', 'fail') {
     }
 }
 
-is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file at all');
+is_deeply([grep !/\.(?:json|base)$/, glob "$dir/state/*/*"], [], 'no file at all');
 
 # --- snapshot, restore ---
 
@@ -245,7 +245,7 @@ unlink "$dir/state/pending/vm_aaaaaaaaaaaaaaaa.json";
 is(api('DELETE', "/vms/$vm")->{status}, 200, 'delete');
 rmdir "$dir/state/disks/$vm.qcow2.old";
 agree(\&libvirt_states);
-is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+is_deeply([grep !/\.(?:json|base)$/, glob "$dir/state/*/*"], [], 'no file is left');
 
 # nginx met agents that were dying
 allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by|connect\(\) failed)/);
