@@ -28,7 +28,7 @@ for my $round (1 .. 3) {
 my $r = api('DELETE', "/vms/$_->{id}") for @{ api('GET', '/vms')->{json} };
 my $vms = agree();
 is(keys %$vms, 0, 'all deleted');
-is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+is_deeply([grep !/\.(?:json|base)$/, glob "$dir/state/*/*"], [], 'no file is left');
 is(api('DELETE', "/images/$image")->{status}, 200, 'and the image is free');
 
 done();
