@@ -454,9 +454,12 @@ main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 }
 
 
+/* In the other order than main_start() has. */
 static void
 main_stop(void)
 {
+    log_event(LOG_INFO, "stopping; the VMs keep running");
+
     (void) signal(SIGALRM, main_give_up);
     (void) alarm(MAIN_STOP_TIMEOUT);
 
@@ -522,8 +525,6 @@ main(int argc, char **argv)
 
     log_event(LOG_INFO, "started, API on %s", config.socket);
     main_loop(&config, argc, argv, &set);
-    log_event(LOG_INFO, "stopping; the VMs keep running");
-
     main_stop();
 
     return main_refused;

@@ -1,9 +1,11 @@
 /*
  * The wake socket: nginx workers ask for VMs (hatch_wake.h), this answers.
  *
- *   wake.c        the thread: connections, messages, timers
- *   wake_vm.c     one wake per VM, however many ask; back-off
- *   wake_probe.c  does the guest accept connections on a port?
+ *   wake.c         the thread: what was asked for, timers
+ *   wake_worker.c  connections and messages
+ *   wake_vm.c      one wake per VM, however many ask; threads and turns
+ *   wake_entry.c   what is remembered of a VM: back-off
+ *   wake_probe.c   does the guest accept connections on a port?
  *
  * One thread runs it all and never blocks; a wake itself runs in a thread of
  * its own (vm_sleep.h), so that a VM that hangs delays no other.

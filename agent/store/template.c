@@ -48,11 +48,16 @@ template_missing(const char *id, hatch_err_t *err)
 }
 
 
+/* With a clock that was set back it stays as it was, or as "created" is. */
 static void
 template_stamp(json_object *record, const char *field)
 {
+    int64_t  now = (int64_t) hatch_clock_wall_ms();
+    int64_t  before = hatch_json_integer(record, "updated",
+                            hatch_json_integer(record, "created", 0));
+
     (void) json_object_object_add(record, field, json_object_new_int64(
-                                         (int64_t) hatch_clock_wall_ms()));
+                                         now > before ? now : before));
 }
 
 

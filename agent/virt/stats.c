@@ -313,11 +313,7 @@ stats_start(const config_t *config, hatch_err_t *err)
 
     cond_init(&stats.changed);
     stats.config = config;
-
-    pthread_mutex_lock(&stats.lock);
     rc = pthread_create(&stats.thread, NULL, stats_run, NULL);
-    stats.running = rc == 0;
-    pthread_mutex_unlock(&stats.lock);
 
     return rc == 0 ? 0 : hatch_err_errno(err, rc, "cannot start a thread");
 }
@@ -346,10 +342,10 @@ stats_refresh(void)
     pthread_mutex_lock(&stats.lock);
 
     begun = stats.begun;
-    stats.wanted = stats.running;
+    stats.wanted = 1;
     pthread_cond_broadcast(&stats.changed);
 
-    while (stats.running && stats.ended <= begun
+    while (stats.ended <= begun
            && pthread_cond_timedwait(&stats.changed, &stats.lock, &deadline)
               == 0)
     {
@@ -363,15 +359,10 @@ stats_refresh(void)
 void
 stats_stop(void)
 {
-    int  running;
-
     pthread_mutex_lock(&stats.lock);
-    running = stats.running;
     stats.stop = 1;
     pthread_cond_broadcast(&stats.changed);
     pthread_mutex_unlock(&stats.lock);
 
-    if (running) {
-        (void) pthread_join(stats.thread, NULL);
-    }
+    (void) pthread_join(stats.thread, NULL);
 }

@@ -14,8 +14,8 @@
 
 /*
  * Starts the sampling thread, which rests while stats_interval is never.  Each
- * sample is one call to libvirt, by a connection and in a thread that nobody else uses;
- * one that does not come back in time is left behind.
+ * sample is one call to libvirt, by a connection and in a thread that nobody
+ * else uses; one that does not come back in time is left behind.
  */
 int stats_start(const config_t *config, hatch_err_t *err);
 

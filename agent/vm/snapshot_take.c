@@ -107,6 +107,22 @@ snapshot_was_running(const vm_op_t *op)
 }
 
 
+/*
+ * The newest snapshot of a VM stays the one that was taken last, also after the
+ * wall clock was set back.
+ */
+static int64_t
+snapshot_now(const char *vm)
+{
+    int64_t                    now = (int64_t) hatch_clock_wall_ms(), last;
+    cleanup_json json_object  *list = snapshot_list(vm);
+
+    last = hatch_json_integer(json_object_array_get_idx(list, 0), "created", 0);
+
+    return now > last ? now : last + 1;
+}
+
+
 static int
 snapshot_record(vm_op_t *op, hatch_err_t *err)
 {
@@ -149,7 +165,7 @@ snapshot_record(vm_op_t *op, hatch_err_t *err)
     ADD("vcpu_count", json_object_new_int64(op->vm.vcpu_count));
     ADD("mem_mib", json_object_new_int64(op->vm.mem_mib));
     ADD("size_bytes", json_object_new_int64(memory + disk));
-    ADD("created", json_object_new_int64((int64_t) hatch_clock_wall_ms()));
+    ADD("created", json_object_new_int64(snapshot_now(op->vm.id)));
 
 #undef ADD
 

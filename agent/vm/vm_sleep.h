@@ -32,9 +32,9 @@ int vm_idle_save(const config_t *config, const char *id, uint64_t *room,
  * Wakes a VM by whatever its state takes: resume, restore, boot.  A save in
  * progress is cancelled.  The caller has said table_want(), so that no other
  * begins.  1: another operation has the VM, nothing was done; ask again when
- * that has ended (table_set_freed()).  awake(arg, kind) is called as soon as the guest runs
- * and the zone says so; what comes after it is not worth waiting for.
- * Saved memory that cannot be restored is dropped and the VM boots.
+ * that has ended (table_set_freed()).  awake(arg, kind) is called as soon as
+ * the guest runs and the zone says so; what comes after it is not worth waiting
+ * for.  Saved memory that is proved bad is put aside and the VM boots.
  * HATCH_ERR_UNAVAILABLE: libvirt is gone; HATCH_ERR_BUSY: the VM is being
  * recovered.  Try again.  HATCH_ERR_FULL: it stood since its disk could not be
  * written, and does so again.

@@ -103,6 +103,21 @@ wait_until('the operation ends', sub {
 reap($virsh);
 is(api('DELETE', "/vms/$other->{id}")->{status}, 200, 'and all is well');
 
+# a libvirtd that hangs while a VM is made: the 504 says where it will be
+my ($libvirtd) = slurp('/run/libvirtd.pid') =~ /(\d+)/;
+kill_pid('STOP', $libvirtd);
+$r = api('POST', '/vms', { name => 'late' });
+is($r->{status}, 504, 'a libvirtd that hangs: 504');
+my ($late) = ($r->{headers}{location} // '') =~ m{^/vms/(vm_\w{16})$};
+ok($late, 'with Location') or diag(explain($r));
+kill_pid('CONT', $libvirtd);
+wait_until('there it is', sub {
+    my $answer = api('GET', "/vms/$late");
+    return $answer->{status} == 200 && $answer->{json}{state} eq 'running';
+}, 60);
+is(api('GET', "/vms/$late")->{json}{name}, 'late', 'the same one');
+is(api('DELETE', "/vms/$late")->{status}, 200, 'and gone');
+
 is(api('GET', '/vms')->{json}[0]{id}, $well, 'the well one is left');
 # asked before it was up
 allow_log(qr/connect\(\) failed/);
