@@ -2,7 +2,7 @@
  * hatch-agent: argument, start order, exit codes.  No logic.
  *
  * Exit status: 0 after SIGTERM or SIGINT, or if --check found nothing wrong;
- * 1 if it cannot start.
+ * 1 if it cannot start, or its state directory turns out to be another's.
  */
 
 #define _GNU_SOURCE
@@ -26,6 +26,7 @@
 #include "vm/routes.h"
 #include "vm/snapshot.h"
 #include "store/statedir.h"
+#include "store/statedir_owner.h"
 #include "virt/stats.h"
 #include "virt/sync.h"
 #include "table/table.h"
@@ -163,6 +164,29 @@ main_check_network(const config_t *config, hatch_err_t *err)
 }
 
 
+/* A directory that no agent has marked yet, as the first connection would. */
+static int
+main_check_owner(const config_t *config, hatch_err_t *err)
+{
+    int            rc;
+    virConnectPtr  conn;
+
+    if (statedir_owner_judged()) {
+        return 0;
+    }
+
+    rc = snapshot_open(config, err);
+    conn = rc == 0 ? virt_get(err) : NULL;
+
+    if (conn != NULL) {
+        rc = files_judge(config, conn, err);
+        (void) virConnectClose(conn);
+    }
+
+    return rc;
+}
+
+
 /* What VMs cannot be made without. */
 static void
 main_check_tools(void)
@@ -198,6 +222,10 @@ main_check(const config_t *config, hatch_err_t *err)
     rc = statedir_check(config, err);
 
     if (rc == 0) {
+        rc = statedir_owner_check(config, err);
+    }
+
+    if (rc == 0) {
         rc = main_check_files(config, 1, err);
     }
 
@@ -211,6 +239,10 @@ main_check(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = main_check_network(config, err);
+    }
+
+    if (rc == 0) {
+        rc = main_check_owner(config, err);
     }
 
     if (rc != 0) {
@@ -239,6 +271,12 @@ main_open_state(const config_t *config, hatch_err_t *err)
 
     rc = statedir_open(config, err);
 
+    if (rc == 0 && !statedir_owner_judged()) {
+        log_event(LOG_INFO, "\"%s\" does not say whose it is; until libvirt "
+                  "has been asked nothing in it is recovered or deleted",
+                  config->state_dir);
+    }
+
     if (rc == 0) {
         rc = image_open(config, err);
     }
@@ -263,16 +301,25 @@ main_open_state(const config_t *config, hatch_err_t *err)
 }
 
 
-/* On each connection to libvirt. */
+/*
+ * On each connection to libvirt.  A directory or a network that is not ours, or
+ * not as configured: the agent ends, with status 1.
+ */
 static int
 main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
     int  rc;
 
-    rc = net_follow(conn, config, 0, err);
+    rc = files_open(config, conn, err);
 
-    /* at the first connection: nobody has used the network yet */
-    if (rc == HATCH_ERR_INVALID && !main_was_connected) {
+    if (rc == 0) {
+        rc = net_follow(conn, config, 0, err);
+    }
+
+    /* at the first connection: nobody has used directory and network yet */
+    if ((rc == HATCH_ERR_INVALID || rc == HATCH_ERR_FOREIGN)
+        && !main_was_connected && main_status == 0)
+    {
         log_event(LOG_ERROR, "%s", err->text);
         main_status = 1;
         (void) kill(getpid(), SIGTERM);
@@ -280,7 +327,22 @@ main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 
     if (rc == 0) {
         main_was_connected = 1;
-        rc = files_open(config, virt_driver(conn)->forgets, err);
+    }
+
+    return rc;
+}
+
+
+static int
+main_adopt(const config_t *config, hatch_err_t *err)
+{
+    int   rc = statedir_owner_adopt(config, err);
+    char  libvirt[128];
+
+    if (rc == 0) {
+        statedir_owner_libvirt(config, libvirt, sizeof(libvirt));
+        printf("hatch-agent: \"%s\" belongs to %s and this host now\n",
+               config->state_dir, libvirt);
     }
 
     return rc;
@@ -302,17 +364,31 @@ main_settled(void)
 static const sync_listener_t  main_listener = { main_connected, main_settled };
 
 
+/*
+ * What is another's is seen before anything is made, even a lock; and again,
+ * since the agent that had it may just have marked the directory.
+ */
+static int
+main_check_place(const config_t *config, hatch_err_t *err)
+{
+    int  rc = statedir_owner_check(config, err);
+
+    if (rc == 0) {
+        rc = statedir_lock(config, err);
+    }
+
+    if (rc == 0) {
+        rc = statedir_owner_check(config, err);
+    }
+
+    return rc == 0 ? main_check_files(config, 0, err) : rc;
+}
+
+
 static int
 main_start(const config_t *config, hatch_err_t *err)
 {
-    int  rc;
-
-    /* what is another's is seen before anything is made */
-    rc = statedir_lock(config, err);
-
-    if (rc == 0) {
-        rc = main_check_files(config, 0, err);
-    }
+    int  rc = main_check_place(config, err);
 
     if (rc == 0) {
         rc = main_make_parents(config, err);
@@ -500,8 +576,8 @@ main(int argc, char **argv)
         (void) mallopt(M_ARENA_MAX, 2);
         xmlInitParser();
 
-        rc = config.check ? main_check(&config, &err)
-                          : main_start(&config, &err);
+        rc = config.check ? main_check(&config, &err) : config.adopt
+             ? main_adopt(&config, &err) : main_start(&config, &err);
     }
 
     if (rc != 0) {
@@ -509,7 +585,7 @@ main(int argc, char **argv)
         return 1;
     }
 
-    if (config.check) {
+    if (config.check || config.adopt) {
         return 0;
     }
 

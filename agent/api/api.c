@@ -247,7 +247,7 @@ api_find(const char *method, const char *path, char id[API_ID_SIZE],
 
     static const api_endpoint_t *const  tables[] = {
         api_vm_endpoints, api_vm_action_endpoints, api_snapshot_endpoints,
-        api_image_endpoints, api_template_endpoints
+        api_image_endpoints, api_template_endpoints, api_orphan_endpoints
     };
 
     for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {

@@ -94,14 +94,16 @@ static const char  config_usage[] =
     "usage: hatch-agent [--config FILE] [--connect URI] [--zone PATH]\n"
     "                   [--socket PATH] [--wake-socket PATH]\n"
     "                   [--state-dir DIR] [--image-dir DIR]\n"
-    "                   [--check] [--version] [--help]\n"
+    "                   [--check] [--adopt] [--version] [--help]\n"
     "\n"
     "Manages virtual machines through libvirt and publishes their state to\n"
     "nginx.  Configuration: " CONFIG_FILE ", HATCH_* in the environment,\n"
     "and the options above, each overriding the one before.\n"
     "\n"
     "  --check    check the configuration and the libvirt connection, then\n"
-    "             exit with 0 or, saying what is wrong, with 1\n";
+    "             exit with 0 or, saying what is wrong, with 1\n"
+    "  --adopt    mark the state directory, which has moved, as that of this\n"
+    "             libvirt and host, then exit with 0\n";
 
 
 /*
@@ -395,6 +397,7 @@ static const struct option  config_options[] = {
     { "state-dir", required_argument, NULL, 0 },
     { "image-dir", required_argument, NULL, 0 },
     { "check", no_argument, NULL, 'C' },
+    { "adopt", no_argument, NULL, 'A' },
     { "version", no_argument, NULL, 'V' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 }
@@ -450,6 +453,10 @@ config_arguments(config_t *config, int argc, char **argv, int first,
 
         case 'C':
             config->check = 1;
+            break;
+
+        case 'A':
+            config->adopt = 1;
             break;
 
         case 'V':

@@ -89,6 +89,7 @@ struct config_s {
 
     gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
+    int      adopt;                             /* --adopt */
 };
 
 

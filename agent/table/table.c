@@ -316,12 +316,28 @@ table_set_notice(hatch_notice_t notice, uint32_t ms)
 }
 
 
+void
+table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed)
+{
+    table_orphan_t  *before;
+
+    pthread_mutex_lock(&table.lock);
+    before = table.orphans;
+    table.orphans = orphans;
+    table.n_orphans = n;
+    hatch_zone_set_orphans(&table.writer, listed);
+    pthread_mutex_unlock(&table.lock);
+
+    free(before);
+}
+
+
 /* Somebody removed or replaced the zone's file: a new one, with everything. */
 static int
 table_reopen(hatch_err_t *err)
 {
     int                  i, rc;
-    uint32_t             libvirt, ms;
+    uint32_t             libvirt, ms, orphans;
     uint64_t             published, sampled;
     entry_t             *e;
     hatch_notice_t       notice;
@@ -339,6 +355,7 @@ table_reopen(hatch_err_t *err)
 
     libvirt = table.writer.zone.head->libvirt;
     notice = hatch_zone_notice(&table.writer.zone, &ms);
+    orphans = hatch_zone_orphans(&table.writer.zone);
     published = table.writer.zone.head->published;
     sampled = hatch_zone_sampled(&table.writer.zone);
     hatch_zone_disown(&table.writer);
@@ -354,6 +371,7 @@ table_reopen(hatch_err_t *err)
     hatch_zone_set_counters(&table.writer, &table.counters);
     hatch_zone_set_sampled(&table.writer, sampled);
     hatch_zone_set_notice(&table.writer, notice, ms);
+    hatch_zone_set_orphans(&table.writer, orphans);
     hatch_zone_set_libvirt(&table.writer, libvirt, hatch_clock_ms());
 
     if (published != 0) {

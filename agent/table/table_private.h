@@ -75,6 +75,8 @@ typedef struct {
     hatch_zone_counters_t  counters;
     void               (*freed)(const char *id);
     const config_t      *config;
+    table_orphan_t      *orphans;   /* some may be back */
+    size_t               n_orphans;
     unsigned             slotless;
     unsigned             complete:1;
 } table_t;

@@ -29,9 +29,11 @@ static const char *
 table_holder(const table_network_t *network, struct in_addr ip,
     const char *mac)
 {
-    int       i;
-    entry_t  *e;
-    unsigned  n;
+    int              i;
+    entry_t         *e;
+    size_t           o;
+    unsigned         n;
+    table_orphan_t  *orphan;
 
     for (i = 0; i < TABLE_BUCKETS; i++) {
         for (e = table.buckets[i]; e != NULL; e = e->next) {
@@ -43,7 +45,18 @@ table_holder(const table_network_t *network, struct in_addr ip,
         }
     }
 
-    /* of a VM that may come back, or of somebody's: nobody gave it up */
+    /* of a VM that may come back: nobody gave it up */
+    for (o = 0; o < table.n_orphans; o++) {
+        orphan = &table.orphans[o];
+
+        if ((ip.s_addr != 0 && orphan->address.ip.s_addr == ip.s_addr)
+            || (mac != NULL && strcasecmp(orphan->address.mac, mac) == 0))
+        {
+            return orphan->id;
+        }
+    }
+
+    /* or of somebody's */
     for (n = 0; n < network->n; n++) {
         if ((ip.s_addr != 0 && network->taken[n].ip.s_addr == ip.s_addr)
             || (mac != NULL && strcasecmp(network->taken[n].mac, mac) == 0))

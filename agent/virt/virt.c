@@ -3,6 +3,7 @@
 #include "virt.h"
 #include "clock.h"
 #include "net.h"
+#include "core/place.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -371,7 +372,9 @@ virt_release(virt_lease_t *lease)
 const char *
 virt_place(const char *uri)
 {
-    const char  *p = strstr(uri, "://");
+    static _Thread_local place_t  place;
 
-    return p != NULL ? p + 3 : uri;
+    place_read(uri, &place);
+
+    return place.place;
 }
