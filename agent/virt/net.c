@@ -412,6 +412,16 @@ net_is_in_the_way(const vm_address_t *host, json_object *index)
 }
 
 
+/* A VM that was made with another "network_name" has none of this network. */
+static int
+net_has_address(const xml_network_t *described, struct in_addr ip)
+{
+    uint32_t  mask = ~UINT32_C(0) << (32 - described->prefix);
+
+    return ((ntohl(ip.s_addr) ^ ntohl(described->gateway.s_addr)) & mask) == 0;
+}
+
+
 static int
 net_correct(virNetworkPtr network, const xml_network_t *described,
     const vm_t *vms, size_t n, unsigned *changed, hatch_err_t *err)
@@ -438,6 +448,7 @@ net_correct(virNetworkPtr network, const xml_network_t *described,
     for (i = 0; i < n; i++) {
         /* one that is being created makes its own */
         if (!vms[i].enable_network || vms[i].state == HATCH_STATE_NONE
+            || !net_has_address(described, vms[i].guest_ip)
             || net_known_has(vms[i].guest_mac, vms[i].guest_ip)
             || net_has_host(described, vms[i].guest_mac, vms[i].guest_ip))
         {
