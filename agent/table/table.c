@@ -316,22 +316,6 @@ table_set_notice(hatch_notice_t notice, uint32_t ms)
 }
 
 
-void
-table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed)
-{
-    table_orphan_t  *before;
-
-    pthread_mutex_lock(&table.lock);
-    before = table.orphans;
-    table.orphans = orphans;
-    table.n_orphans = n;
-    hatch_zone_set_orphans(&table.writer, listed);
-    pthread_mutex_unlock(&table.lock);
-
-    free(before);
-}
-
-
 /* Somebody removed or replaced the zone's file: a new one, with everything. */
 static int
 table_reopen(hatch_err_t *err)

@@ -116,9 +116,15 @@ void table_set_notice(hatch_notice_t notice, uint32_t ms);
 /*
  * What there is of VMs that are gone: their disks count in the limits, their
  * addresses stay taken.  Takes the n of them over; listed is what the zone
- * says that there are, of any kind.
+ * says that there are, of any kind.  began is table_orphans_epoch() of before
+ * they were looked for: of what was deleted since, nothing is taken.
  */
-void table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed);
+uint64_t table_orphans_epoch(void);
+void table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed,
+    uint64_t began);
+
+/* A user deleted all that there was of a VM: its address is free at once. */
+void table_forget_orphan(const char *id);
 
 /* Heartbeat; puts a zone file that was removed back in its place. */
 void table_beat(hatch_err_t *err);

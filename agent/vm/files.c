@@ -358,7 +358,7 @@ files_tell_news(const config_t *config, json_object *found, json_object *told)
 
 /* For the limits, the addresses and the metric. */
 static void
-files_count(json_object *found)
+files_count(json_object *found, uint64_t began)
 {
     size_t           n = 0, listed;
     table_orphan_t  *orphans;
@@ -385,7 +385,7 @@ files_count(json_object *found)
         n++;
     }
 
-    table_set_orphans(orphans, n, (unsigned) listed);
+    table_set_orphans(orphans, n, (unsigned) listed, began);
 }
 
 
@@ -396,6 +396,7 @@ files_count(json_object *found)
 void
 files_tidy(const config_t *config)
 {
+    uint64_t                   began;
     hatch_err_t                err;
     cleanup_json json_object  *found = NULL;
 
@@ -413,10 +414,12 @@ files_tidy(const config_t *config)
     }
 
     files_tell_back(told);
+    began = table_orphans_epoch();
     found = orphan_scan(config, &err);
 
     if (files_is_news(found, told)) {
         json_object_put(found);
+        began = table_orphans_epoch();
         found = orphan_scan(config, &err);
         files_tell_news(config, found, told);
     }
@@ -426,5 +429,5 @@ files_tidy(const config_t *config)
                   "not have: %s", err.text);
     }
 
-    files_count(found);
+    files_count(found, began);
 }

@@ -415,6 +415,7 @@ orphan_delete(const config_t *config, const char *id, hatch_err_t *err)
     rc = rc == 0 ? delete_look(&delete) : rc;
 
     if (rc == 0) {
+        table_forget_orphan(id);
         log_event(LOG_INFO, "%s: its orphaned files are deleted", id);
         tidy_request();
     }

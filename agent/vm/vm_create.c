@@ -404,6 +404,11 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
 
     if (rc != 0) {
         (void) table_forget(op.vm.id);
+
+        if (!op.abandoned) {
+            table_forget_orphan(op.vm.id);
+        }
+
         vm_drop(&op);
         return rc;
     }

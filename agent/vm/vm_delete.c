@@ -179,6 +179,10 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
     }
 
     /* the rest goes without the user: the VM is not there any more */
+    if (!op.abandoned) {
+        table_forget_orphan(id);
+    }
+
     vm_drop(&op);
     log_event(LOG_INFO, "%s: deleted", id);
 

@@ -56,7 +56,11 @@ ok(answers('fourth'), 'which gets the address at once');
 # A lease that nobody ended: of a guest that was deleted without us.
 virsh("destroy $fourth->{id}");
 virsh("undefine $fourth->{id} --managed-save");
+wait_until('it is an orphan', sub { @{ api('GET', '/orphans')->{json} } });
 stop_agent();
+
+# and of which nobody knows any more that it had one
+unlink glob "$dir/state/*/$fourth->{id}*";
 virsh("net-update hatch delete ip-dhcp-host \"<host ip='$first->{guest_ip}'/>\" "
       . '--live --config');
 like(virsh('net-dhcp-leases hatch'), qr/52:54:00:aa:bb:cc/, 'a lease is left');
