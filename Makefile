@@ -161,7 +161,8 @@ $(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/example.t \
-              t/model.t t/upstream.t,$(wildcard t/*.t))
+              t/model.t t/reliability.t t/upstream.t,\
+              $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
 

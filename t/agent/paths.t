@@ -22,7 +22,8 @@ for my $file (glob "$top/agent/api/api_*.c") {
 cmp_ok(scalar @endpoints, '>=', 24, 'the agent has tables of endpoints');
 
 my $agent = "$dir/run/agent.sock";
-my %id = (vms => 'vm_aaaaaaaaaaaaaaaa', snapshots => 'snap_aaaaaaaaaaaaaaaa',
+my %id = (vms => 'vm_aaaaaaaaaaaaaaaa', orphans => 'vm_aaaaaaaaaaaaaaaa',
+          snapshots => 'snap_aaaaaaaaaaaaaaaa',
           images => 'img_aaaaaaaaaaaaaaaa', templates => 'tpl_aaaaaaaaaaaaaaaa');
 
 # Status and code of an answer.  The body is no JSON, so nothing is made.
