@@ -32,15 +32,22 @@ my $text = 0;
 
 
 sub pick { return $_[rand @_] }
-sub some { return pick(sort keys %vms) }
+
+# In the order in which they came: ids are random, and a seed repeats.
+my %born;
+sub oldest {
+    $born{$_} //= keys %born for sort @_;
+    return sort { $born{$a} <=> $born{$b} } @_;
+}
+sub some { return pick(oldest(keys %vms)) }
 sub vm_disk { return "$dir/state/disks/$_[0].qcow2" }
 sub saved { return "$save_dir/$_[0].save" }
 sub pause { select undef, undef, undef, $_[0] }
 
 sub say_step {
-    push @story, sprintf '%4d %s', $step, "@_";
-    open my $fh, '>>', "$dir/story" or return;
-    print $fh "$story[-1]\n";
+    push @story, sprintf '%6.1f %4d %s', Time::HiRes::time() - $^T, $step,
+                         "@_";
+    note($story[-1]);
 }
 
 
@@ -235,8 +242,6 @@ sub call_meanwhile {
 
 # --- a guest ---
 
-sub host_name { my ($vm) = @_; return pick(sort values %{ $vm->{routes} }) }
-
 sub has {
     my ($r) = @_;
     return if !$r || $r->{status} != 200;
@@ -306,8 +311,9 @@ sub first_route {
 sub any_call {
     my ($id) = @_;
     my $vm = $vms{$id};
-    my @snaps = sort keys %{ $vm->{snaps} };
-    my @more = grep $vm->{routes}{$_} ne $vm->{route}, sort keys %{ $vm->{routes} };
+    my @snaps = oldest(keys %{ $vm->{snaps} });
+    my @more = grep $vm->{routes}{$_} ne $vm->{route},
+               oldest(keys %{ $vm->{routes} });
     my $what = rand 100;
 
     return [$id, POST => "/vms/$id/start"] if $what < 14;
@@ -390,9 +396,11 @@ sub crowd {
         # of the snapshots only the new ones are not known
         for my $snap (map $_->[1]{json}{id} // (), grep
                       $_->[0][2] =~ /snapshot$/ && $_->[1], @results) {
-            $vms{$id}{snaps}{$snap} &&= { map { $_ => 1 } @all };
+            $vms{$id}{snaps}{$snap} = { map { $_ => 1 } @all }
+                if $vms{$id}{snaps}{$snap};
         }
-        $vms{$id}{unsure_snap} &&= { map { $_ => 1 } @all };
+        $vms{$id}{unsure_snap} = { map { $_ => 1 } @all }
+            if $vms{$id}{unsure_snap};
     }
     settle();
     look($_, 'after the crowd') for sort keys %vms;
@@ -539,7 +547,7 @@ sub hold_lock {
                sub { -S $sock || slurp("/proc/$pid/stat") =~ /\) Z / });
     say_step("the disk of $id is locked");
     meanwhile($id);
-    kill 'TERM', $pid;
+    kill 'KILL', $pid;
     reap($pid);
     say_step("the disk of $id is free");
 }
@@ -565,7 +573,7 @@ sub damage {
 
 sub by_hand {
     my $id = some();
-    my @snaps = sort keys %{ $vms{$id}{snaps} };
+    my @snaps = oldest(keys %{ $vms{$id}{snaps} });
     my $what = rand 100;
 
     act($id, POST => "/vms/$id/stop", { %force }) if $what < 50 && rand() < .3;
@@ -690,6 +698,7 @@ sub property_end {
             for @{ $left->{json} };
     }
     is_deeply([grep !m{/images/}, glob "$dir/state/*/*"], [], 'no file is left');
+    diag(join "\n", @story) if !Test::More->builder->is_passing;
 }
 
 
