@@ -175,7 +175,6 @@ sub act {
     return $r;
 }
 our $by_hand = 0;
-our $killed = 0;
 
 
 sub start_it {
@@ -206,6 +205,17 @@ sub kill_libvirtd {
 }
 
 
+# A page whose guest somebody pauses meanwhile would take a minute.
+sub impatient {
+    my ($route, $path) = @_;
+    local $SIG{ALRM} = sub { die "late\n" };
+    alarm 10;
+    my $r = eval { page($route, $path) };
+    alarm 0;
+    return $r;
+}
+
+
 # Calls in another process, so that something can end meanwhile.
 sub call_meanwhile {
     my ($calls, $meanwhile) = @_;
@@ -222,7 +232,7 @@ sub call_meanwhile {
             $fh->autoflush(1);
             for my $call (@$list) {
                 my ($vm, $method, $path, $body, $query) = @$call;
-                my $r = $query ? page($path, $query)
+                my $r = $query ? impatient($path, $query)
                                : api($method, $path, $body);
                 print $fh JSON::PP->new->canonical->encode(
                     [$call, $r && { status => $r->{status} + 0,
@@ -272,7 +282,8 @@ sub write_text {
     my ($id, $r, $new) = @_;
     my $vm = $vms{$id};
     my $have = has($r);
-    my %may = map { m{^(.*)/(.*)$} ? ("$new/$2" => 1) : () } keys %{ $vm->{may} };
+    my %may = map { m{/(.*)} ? ("$new/$1" => 1) : () }
+              keys %{ $vm->{may} };
     return may_set($vm, "$new/$new") if defined $have && $have eq "$new/$new";
     return wrong("$id was written $new, and has $have") if defined $have;
     # a request that was refused never came to the guest
@@ -376,7 +387,8 @@ sub crowd {
 
     # all that may be, whatever the order was
     my %old = map { $_ => [keys %{ $vms{$_}{may} },
-                           map keys %$_, values %{ $vms{$_}{snaps} }] } keys %vms;
+                           map keys %$_, values %{ $vms{$_}{snaps} }] }
+              keys %vms;
     for (@results) {
         my ($call, $r) = @$_;
         my ($id, $method, $path, $body, $query) = @$call;
@@ -413,7 +425,7 @@ sub virsh_on {
     my ($id, $what) = @_;
     my $out = virsh("$what $id");
     my $ok = $? == 0;
-    say_step("virsh $what $id ->", $ok ? 'done' : "fails: " . substr $out, 0, 90);
+    say_step("virsh $what $id ->", $ok ? 'done' : substr $out, 0, 90);
     return $ok;
 }
 
@@ -476,7 +488,7 @@ sub meanwhile {
         elsif ($what < 60) {
             my $r = page($vms{$id}{route}, '/cgi-bin/state');
             my $have = has($r);
-            say_step("ask $id ->", $r ? "$r->{status} " . ($have // '') : 'no answer');
+            say_step("ask $id ->", $r ? $r->{status} : 'no answer', $have // '');
             wrong("$id has $have meanwhile")
                 if defined $have && !$vms{$id}{may}{$have};
         }
