@@ -2,7 +2,7 @@
  * hatch-agent: argument, start order, exit codes.  No logic.
  *
  * Exit status: 0 after SIGTERM or SIGINT, or if --check found nothing wrong;
- * 1 if it cannot start.
+ * 1 if it cannot start, or its state directory turns out to be another's.
  */
 
 #define _GNU_SOURCE
@@ -12,6 +12,8 @@
 #include "api/http.h"
 #include "sleep/idle.h"
 #include "virt/host.h"
+#include "virt/net.h"
+#include "virt/spoof.h"
 #include "store/image.h"
 #include "core/descriptors.h"
 #include "core/listen.h"
@@ -24,12 +26,14 @@
 #include "vm/routes.h"
 #include "vm/snapshot.h"
 #include "store/statedir.h"
+#include "store/statedir_owner.h"
 #include "virt/stats.h"
 #include "virt/sync.h"
 #include "table/table.h"
 #include "store/template.h"
 #include "vm/tidy.h"
 #include "virt/virt.h"
+#include "virt/virt_cleanup.h"
 #include "sleep/wake.h"
 
 #include "hatch_guard.h"
@@ -48,6 +52,10 @@
 
 /* How long stopping may take, s. */
 #define MAIN_STOP_TIMEOUT  5
+
+
+static volatile int  main_status;           /* what the agent ends with */
+static volatile int  main_was_connected;    /* the sync thread's */
 
 
 /* Makes the directory that a path is in, with its parents. */
@@ -73,6 +81,21 @@ main_make_parent(const char *path, hatch_err_t *err)
     }
 
     return 0;
+}
+
+
+static int
+main_make_parents(const config_t *config, hatch_err_t *err)
+{
+    int  rc;
+
+    rc = main_make_parent(config->zone, err);
+
+    if (rc == 0) {
+        rc = main_make_parent(config->socket, err);
+    }
+
+    return rc == 0 ? main_make_parent(config->wake_socket, err) : rc;
 }
 
 
@@ -121,6 +144,49 @@ main_check_files(const config_t *config, int running, hatch_err_t *err)
 }
 
 
+/* What stands in the configuration, and in the network that there is. */
+static int
+main_check_network(const config_t *config, hatch_err_t *err)
+{
+    int                         rc;
+    hatch_err_t                 why;
+    cleanup_conn virConnectPtr  conn = virt_get(err);
+
+    rc = conn != NULL ? net_follow(conn, config, 1, err) : (int) err->code;
+
+    if (rc == 0 && virt_driver(conn)->has_guests
+        && spoof_check(config, &why) != 0)
+    {
+        fprintf(stderr, "hatch-agent: warning: %s\n", why.text);
+    }
+
+    return rc;
+}
+
+
+/* A directory that no agent has marked yet, as the first connection would. */
+static int
+main_check_owner(const config_t *config, hatch_err_t *err)
+{
+    int            rc;
+    virConnectPtr  conn;
+
+    if (statedir_owner_judged()) {
+        return 0;
+    }
+
+    rc = snapshot_open(config, err);
+    conn = rc == 0 ? virt_get(err) : NULL;
+
+    if (conn != NULL) {
+        rc = files_judge(config, conn, err);
+        (void) virConnectClose(conn);
+    }
+
+    return rc;
+}
+
+
 /* What VMs cannot be made without. */
 static void
 main_check_tools(void)
@@ -156,6 +222,10 @@ main_check(const config_t *config, hatch_err_t *err)
     rc = statedir_check(config, err);
 
     if (rc == 0) {
+        rc = statedir_owner_check(config, err);
+    }
+
+    if (rc == 0) {
         rc = main_check_files(config, 1, err);
     }
 
@@ -165,6 +235,14 @@ main_check(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = virt_open(config->connect, err);
+    }
+
+    if (rc == 0) {
+        rc = main_check_network(config, err);
+    }
+
+    if (rc == 0) {
+        rc = main_check_owner(config, err);
     }
 
     if (rc != 0) {
@@ -193,6 +271,12 @@ main_open_state(const config_t *config, hatch_err_t *err)
 
     rc = statedir_open(config, err);
 
+    if (rc == 0 && !statedir_owner_judged()) {
+        log_event(LOG_INFO, "\"%s\" does not say whose it is; until libvirt "
+                  "has been asked nothing in it is recovered or deleted",
+                  config->state_dir);
+    }
+
     if (rc == 0) {
         rc = image_open(config, err);
     }
@@ -217,39 +301,97 @@ main_open_state(const config_t *config, hatch_err_t *err)
 }
 
 
-/* On each connection to libvirt. */
+/*
+ * On each connection to libvirt.  A directory or a network that is not ours, or
+ * not as configured: the agent ends, with status 1.
+ */
 static int
 main_connected(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
-    return files_open(config, virt_driver(conn)->forgets, err);
+    int  rc;
+
+    rc = files_open(config, conn, err);
+
+    if (rc == 0) {
+        rc = net_follow(conn, config, 0, err);
+    }
+
+    /* at the first connection: nobody has used directory and network yet */
+    if ((rc == HATCH_ERR_INVALID || rc == HATCH_ERR_FOREIGN)
+        && !main_was_connected && main_status == 0)
+    {
+        log_event(LOG_ERROR, "%s", err->text);
+        main_status = 1;
+        (void) kill(getpid(), SIGTERM);
+    }
+
+    if (rc == 0) {
+        main_was_connected = 1;
+    }
+
+    return rc;
 }
 
 
-static const sync_listener_t  main_listener = { main_connected, tidy_request };
+static int
+main_adopt(const config_t *config, hatch_err_t *err)
+{
+    int   rc = statedir_owner_adopt(config, err);
+    char  libvirt[128];
+
+    if (rc == 0) {
+        statedir_owner_libvirt(config, libvirt, sizeof(libvirt));
+        printf("hatch-agent: \"%s\" belongs to %s and this host now\n",
+               config->state_dir, libvirt);
+    }
+
+    return rc;
+}
+
+
+/* The table of VMs is true to libvirt. */
+static void
+main_settled(void)
+{
+    if (table_is_complete()) {
+        spoof_request();
+    }
+
+    tidy_request();
+}
+
+
+static const sync_listener_t  main_listener = { main_connected, main_settled };
+
+
+/*
+ * What is another's is seen before anything is made, even a lock; and again,
+ * since the agent that had it may just have marked the directory.
+ */
+static int
+main_check_place(const config_t *config, hatch_err_t *err)
+{
+    int  rc = statedir_owner_check(config, err);
+
+    if (rc == 0) {
+        rc = statedir_lock(config, err);
+    }
+
+    if (rc == 0) {
+        rc = statedir_owner_check(config, err);
+    }
+
+    return rc == 0 ? main_check_files(config, 0, err) : rc;
+}
 
 
 static int
 main_start(const config_t *config, hatch_err_t *err)
 {
-    int  rc;
-
-    /* what is another's is seen before anything is made */
-    rc = statedir_lock(config, err);
+    int  rc = main_check_place(config, err);
 
     if (rc == 0) {
-        rc = main_check_files(config, 0, err);
-    }
-
-    if (rc == 0) {
-        rc = main_make_parent(config->zone, err);
-    }
-
-    if (rc == 0) {
-        rc = main_make_parent(config->socket, err);
-    }
-
-    if (rc == 0) {
-        rc = main_make_parent(config->wake_socket, err);
+        rc = main_make_parents(config, err);
     }
 
     if (rc == 0) {
@@ -272,6 +414,10 @@ main_start(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = sync_start(config, &main_listener, err);
+    }
+
+    if (rc == 0) {
+        rc = spoof_start(config, err);
     }
 
     if (rc == 0) {
@@ -303,7 +449,7 @@ main_give_up(int signo)
 {
     (void) signo;
 
-    _exit(0);
+    _exit(main_status);
 }
 
 
@@ -430,8 +576,8 @@ main(int argc, char **argv)
         (void) mallopt(M_ARENA_MAX, 2);
         xmlInitParser();
 
-        rc = config.check ? main_check(&config, &err)
-                          : main_start(&config, &err);
+        rc = config.check ? main_check(&config, &err) : config.adopt
+             ? main_adopt(&config, &err) : main_start(&config, &err);
     }
 
     if (rc != 0) {
@@ -439,7 +585,7 @@ main(int argc, char **argv)
         return 1;
     }
 
-    if (config.check) {
+    if (config.check || config.adopt) {
         return 0;
     }
 
@@ -447,5 +593,5 @@ main(int argc, char **argv)
     main_loop(&config, argc, argv, &set);
     main_stop();
 
-    return 0;
+    return main_status;
 }

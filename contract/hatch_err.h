@@ -37,7 +37,8 @@ typedef enum {
     HATCH_ERR_TIMEOUT = -19,    /* the deadline passed */
     HATCH_ERR_LIMIT = -20,      /* a configured limit is reached */
     HATCH_ERR_MEMORY = -21,     /* the host has not enough memory */
-    HATCH_ERR_KEPT = -22        /* saved memory cannot be used now, and stays */
+    HATCH_ERR_KEPT = -22,       /* saved memory cannot be used now, and stays */
+    HATCH_ERR_BRIDGE = -23      /* the bridge has no port for a VM */
 } hatch_err_code_t;
 
 

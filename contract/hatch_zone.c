@@ -402,3 +402,10 @@ hatch_zone_notice(const hatch_zone_t *zone, uint32_t *ms)
     return (uint32_t) word < HATCH_NOTICE_MAX ? (hatch_notice_t) (uint32_t) word
                                               : HATCH_NOTICE_SLOW;
 }
+
+
+uint32_t
+hatch_zone_orphans(const hatch_zone_t *zone)
+{
+    return (uint32_t) __atomic_load_n(&zone->head->orphans, __ATOMIC_RELAXED);
+}

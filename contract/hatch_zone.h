@@ -8,7 +8,7 @@
  *   (hatch_zone_attach); the file's mode keeps them from writing.
  *
  *   offset 0     head      written once, before the file has its name; and
- *                          notice, a single word
+ *                          notice and orphans, single words
  *          64    beat      heartbeat, published, libvirt: single words
  *          128   counts    VMs by state, under a latch
  *          then  counters  what the agent counts, under a latch
@@ -136,7 +136,8 @@ typedef struct {
     hatch_file_head_t    head;
     uint64_t             notice;        /* hatch_notice_t, and above it ms;
                                          * relaxed; 0 in older agents' */
-    uint64_t             reserved[3];
+    uint64_t             orphans;       /* relaxed; 0 in older agents' */
+    uint64_t             reserved[2];
 
     /* 64: single words, relaxed unless said otherwise */
     uint64_t             heartbeat;     /* the agent was alive then */
@@ -275,6 +276,9 @@ hatch_libvirt_t hatch_zone_libvirt(const hatch_zone_t *zone);
 /* What the agent found amiss with the host, and its figure (ms). */
 hatch_notice_t hatch_zone_notice(const hatch_zone_t *zone, uint32_t *ms);
 
+/* What is kept of VMs that libvirt does not have any more, and its like. */
+uint32_t hatch_zone_orphans(const hatch_zone_t *zone);
+
 
 /* --- the writer: the agent; one thread at a time --- */
 
@@ -330,6 +334,9 @@ void hatch_zone_set_libvirt(hatch_zone_writer_t *writer, hatch_libvirt_t state,
 /* What is amiss with the host; NONE takes it back.  ms: hatch_notice.h. */
 void hatch_zone_set_notice(hatch_zone_writer_t *writer, hatch_notice_t notice,
     uint32_t ms);
+
+/* How many orphans there are. */
+void hatch_zone_set_orphans(hatch_zone_writer_t *writer, uint32_t n);
 
 /* The statistics of the VM in a slot; stats->generation says of which. */
 void hatch_zone_set_stats(hatch_zone_writer_t *writer, uint32_t slot,

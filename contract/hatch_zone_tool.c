@@ -127,8 +127,9 @@ print_head(const hatch_zone_t *zone, const char *path, uint64_t now)
 
     memset(&counts, 0, sizeof(counts));
     (void) hatch_zone_counts(zone, &counts);
-    printf(",\"vm_count\":%u,\"states\":{",
-           (unsigned) hatch_zone_vm_count(zone));
+    printf(",\"vm_count\":%u,\"orphans\":%u,\"states\":{",
+           (unsigned) hatch_zone_vm_count(zone),
+           (unsigned) hatch_zone_orphans(zone));
 
     for (state = HATCH_STATE_NONE + 1; state < HATCH_STATE_MAX; state++) {
         printf("%s\"%s\":%u", state > 1 ? "," : "", hatch_state_name(state),

@@ -461,6 +461,13 @@ hatch_zone_set_notice(hatch_zone_writer_t *writer, hatch_notice_t notice,
 
 
 void
+hatch_zone_set_orphans(hatch_zone_writer_t *writer, uint32_t n)
+{
+    __atomic_store_n(&writer->zone.head->orphans, n, __ATOMIC_RELAXED);
+}
+
+
+void
 hatch_zone_set_stats(hatch_zone_writer_t *writer, uint32_t slot,
     const hatch_zone_stats_t *stats)
 {

@@ -172,6 +172,10 @@ void hatch_store_abort(hatch_store_txn_t *txn);
 int hatch_store_create(hatch_store_txn_t *txn, const hatch_route_t *route,
     hatch_err_t *err);
 
+/* Whose route has a subdomain.  HATCH_ERR_NOT_FOUND; changes nothing. */
+int hatch_store_holder(hatch_store_txn_t *txn, const char *subdomain,
+    char vm[HATCH_ID_SIZE]);
+
 /*
  * port 0 and auto_wake -1 leave the field as it is, both together change
  * nothing; fills route.

@@ -77,7 +77,7 @@ for my $prefix ('/usr', "$dir/usr") {
 
 # the agent's configuration
 my $config = slurp("$top/agent/core/config.c");
-my %keys = $config =~ /^    (?:STRING|INTEGER|DURATION)\((\w+),.*?((?:"[^"]*"\s*)+|HATCH_\w+)\)/msg;
+my %keys = $config =~ /^    (?:STRING|INTEGER|BOOLEAN|DURATION)\((\w+),.*?((?:"[^"]*"\s*)+|HATCH_\w+)\)/msg;
 my $json = json(slurp("$top/deploy/agent.json"));
 is_deeply([sort keys %$json], [sort keys %keys], 'deploy/agent.json: all keys');
 
@@ -85,7 +85,9 @@ for my $key (sort keys %keys) {
     my $default = $keys{$key};
     next if $default !~ /^"/;
     $default = join '', $default =~ /"([^"]*)"/g;
-    is($json->{$key}, $default, "deploy/agent.json: default of $key");
+    my $value = $json->{$key};
+    $value = $value ? 'true' : 'false' if ref $value;
+    is($value, $default, "deploy/agent.json: default of $key");
     like(slurp("$top/docs/agent.md"), qr/^\| `$key` /m, "documented: $key");
 }
 

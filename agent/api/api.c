@@ -46,6 +46,7 @@ api_fail(api_response_t *response, const hatch_err_t *err,
         { HATCH_ERR_BUSY, 503, "busy" },
         { HATCH_ERR_MEMORY, 503, "insufficient_memory" },
         { HATCH_ERR_KEPT, 503, "restore_failed" },
+        { HATCH_ERR_BRIDGE, 503, "bridge_full" },
         { HATCH_ERR_UNAVAILABLE, 503, "libvirt_unavailable" },
         { HATCH_ERR_TIMEOUT, 504, "timeout" },
         { HATCH_ERR_FULL, 507, "full" },
@@ -246,7 +247,7 @@ api_find(const char *method, const char *path, char id[API_ID_SIZE],
 
     static const api_endpoint_t *const  tables[] = {
         api_vm_endpoints, api_vm_action_endpoints, api_snapshot_endpoints,
-        api_image_endpoints, api_template_endpoints
+        api_image_endpoints, api_template_endpoints, api_orphan_endpoints
     };
 
     for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {

@@ -74,6 +74,7 @@ extern const api_endpoint_t  api_vm_action_endpoints[];
 extern const api_endpoint_t  api_snapshot_endpoints[];
 extern const api_endpoint_t  api_image_endpoints[];
 extern const api_endpoint_t  api_template_endpoints[];
+extern const api_endpoint_t  api_orphan_endpoints[];
 
 
 /* What a request's first line and headers ask for. */

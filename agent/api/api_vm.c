@@ -4,6 +4,7 @@
 
 #include "api_vm.h"
 #include "core/cleanup.h"
+#include "vm/tidy.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -87,6 +88,7 @@ vm_handle_create(const api_request_t *request, api_response_t *response)
         return;
     }
 
+    tidy_request();                     /* its name and address are noted */
     (void) snprintf(response->location, sizeof(response->location),
                     "/vms/%s", vm.id);
     api_vm_answer(response, 201, &vm);

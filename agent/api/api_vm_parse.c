@@ -127,6 +127,12 @@ vm_parse_mac(const char *text, char *mac, hatch_err_t *err)
              && strcmp(mac, "00:00:00:00:00:00") != 0;
     }
 
+    if (ok && first == 0xfe) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_mac\" must not "
+                             "begin with fe, as the host's side of each "
+                             "guest's does, not \"%s\"", text);
+    }
+
     return ok ? 0 : hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_mac\" must "
                                   "be a unicast address like "
                                   "52:54:00:12:34:56, not \"%s\"", text);

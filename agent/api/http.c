@@ -56,6 +56,11 @@ http_send(struct MHD_Connection *connection, api_response_t *response)
                                              | JSON_C_TO_STRING_NOSLASHESCAPE,
                                              &len);
 
+    if (response->status == MHD_HTTP_NO_CONTENT) {
+        text = "";
+        len = 0;
+    }
+
     mhd = MHD_create_response_from_buffer(len, (void *) text,
                                           MHD_RESPMEM_MUST_COPY);
     json_object_put(response->body);
@@ -64,7 +69,11 @@ http_send(struct MHD_Connection *connection, api_response_t *response)
         return MHD_NO;
     }
 
-    (void) MHD_add_response_header(mhd, "Content-Type", "application/json");
+    if (response->status != MHD_HTTP_NO_CONTENT) {
+        (void) MHD_add_response_header(mhd, "Content-Type",
+                                       "application/json");
+    }
+
     (void) MHD_add_response_header(mhd, "Cache-Control", "no-store");
 
     if (response->location[0] != '\0') {

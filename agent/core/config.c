@@ -29,6 +29,9 @@ const config_key_t  config_keys[] = {
 #define INTEGER(key, when, min, max, otherwise)                               \
     { #key, CONFIG_INTEGER, CONFIG_ ## when, offsetof(config_t, key), min,    \
       max, otherwise }
+#define BOOLEAN(key, when, otherwise)                                         \
+    { #key, CONFIG_BOOLEAN, CONFIG_ ## when, offsetof(config_t, key), 0, 1,   \
+      otherwise }
 #define DURATION(key, otherwise)                                              \
     { #key, CONFIG_DURATION, CONFIG_LIVE, offsetof(config_t, key),            \
       CONFIG_DURATION_MIN, CONFIG_DURATION_MAX, otherwise }
@@ -69,6 +72,9 @@ const config_key_t  config_keys[] = {
     INTEGER(max_snapshots_per_vm, LIVE, 0, 10000, "10"),
     INTEGER(host_memory_reserve_mib, LIVE, 0, 1 << 24, "256"),
 
+    BOOLEAN(spoof_protection, RESTART, "true"),
+    BOOLEAN(guest_isolation, LIVE, "false"),
+
     DURATION(stats_interval, "15s"),
     DURATION(idle_timeout, "10m"),
     DURATION(save_after, "30m"),
@@ -77,6 +83,7 @@ const config_key_t  config_keys[] = {
 
 #undef STRING
 #undef INTEGER
+#undef BOOLEAN
 #undef DURATION
 };
 
@@ -87,14 +94,16 @@ static const char  config_usage[] =
     "usage: hatch-agent [--config FILE] [--connect URI] [--zone PATH]\n"
     "                   [--socket PATH] [--wake-socket PATH]\n"
     "                   [--state-dir DIR] [--image-dir DIR]\n"
-    "                   [--check] [--version] [--help]\n"
+    "                   [--check] [--adopt] [--version] [--help]\n"
     "\n"
     "Manages virtual machines through libvirt and publishes their state to\n"
     "nginx.  Configuration: " CONFIG_FILE ", HATCH_* in the environment,\n"
     "and the options above, each overriding the one before.\n"
     "\n"
     "  --check    check the configuration and the libvirt connection, then\n"
-    "             exit with 0 or, saying what is wrong, with 1\n";
+    "             exit with 0 or, saying what is wrong, with 1\n"
+    "  --adopt    mark the state directory, which has moved, as that of this\n"
+    "             libvirt and host, then exit with 0\n";
 
 
 /*
@@ -176,6 +185,24 @@ config_set_duration(config_number_t *field, const config_key_t *key,
 }
 
 
+static int
+config_set_boolean(config_number_t *field, const config_key_t *key,
+    const char *value, const char *where, hatch_err_t *err)
+{
+    const int  n = strcmp(value, "true") == 0;
+
+    if (!n && strcmp(value, "false") != 0) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "%s: \"%s\" must be "
+                             "true or false, not \"%.40s\"", where,
+                             key->name, value);
+    }
+
+    *field = n;
+
+    return 0;
+}
+
+
 /* Notes which of those that a host may make longer somebody has set. */
 static void
 config_note_set(config_t *config, const config_key_t *key)
@@ -218,6 +245,10 @@ config_set(config_t *config, const config_key_t *key, const char *value,
 
     if (key->type == CONFIG_DURATION) {
         return config_set_duration(number, key, value, where, err);
+    }
+
+    if (key->type == CONFIG_BOOLEAN) {
+        return config_set_boolean(number, key, value, where, err);
     }
 
     errno = 0;
@@ -296,7 +327,9 @@ config_load_file(config_t *config, const char *path, int required,
         fields[i].type = config_keys[i].type == CONFIG_STRING
                          ? HATCH_JSON_STRING
                          : config_keys[i].type == CONFIG_INTEGER
-                         ? HATCH_JSON_INTEGER : HATCH_JSON_ANY;
+                         ? HATCH_JSON_INTEGER
+                         : config_keys[i].type == CONFIG_BOOLEAN
+                         ? HATCH_JSON_BOOLEAN : HATCH_JSON_ANY;
         fields[i].min = config_keys[i].min;
         fields[i].max = config_keys[i].max;
     }
@@ -364,6 +397,7 @@ static const struct option  config_options[] = {
     { "state-dir", required_argument, NULL, 0 },
     { "image-dir", required_argument, NULL, 0 },
     { "check", no_argument, NULL, 'C' },
+    { "adopt", no_argument, NULL, 'A' },
     { "version", no_argument, NULL, 'V' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 }
@@ -419,6 +453,10 @@ config_arguments(config_t *config, int argc, char **argv, int first,
 
         case 'C':
             config->check = 1;
+            break;
+
+        case 'A':
+            config->adopt = 1;
             break;
 
         case 'V':

@@ -74,6 +74,9 @@ struct config_s {
     config_number_t  max_snapshots_per_vm;      /* 0: no limit */
     config_number_t  host_memory_reserve_mib;   /* never given to VMs */
 
+    config_number_t  spoof_protection;          /* 1: on */
+    config_number_t  guest_isolation;           /* the same */
+
     config_number_t  stats_interval;            /* ms, or never: -1 */
     config_number_t  idle_timeout;              /* the same */
     config_number_t  save_after;                /* the same */
@@ -86,6 +89,7 @@ struct config_s {
 
     gid_t    gid;                               /* of group, or -1 */
     int      check;                             /* --check */
+    int      adopt;                             /* --adopt */
 };
 
 

@@ -11,6 +11,7 @@
 typedef enum {
     CONFIG_STRING,
     CONFIG_INTEGER,
+    CONFIG_BOOLEAN,             /* 0 or 1; in text "true" or "false" */
     CONFIG_DURATION             /* ms; in text as in "90", "1.5s", "1h30m" */
 } config_type_t;
 

@@ -46,6 +46,9 @@ config_show(const config_t *config, const config_key_t *key,
     if (key->type == CONFIG_INTEGER) {
         (void) snprintf(text, CONFIG_SHOWN, "%" PRId64, n);
 
+    } else if (key->type == CONFIG_BOOLEAN) {
+        (void) snprintf(text, CONFIG_SHOWN, "%s", n ? "true" : "false");
+
     } else if (n == -1) {
         (void) snprintf(text, CONFIG_SHOWN, "\"never\"");
 

@@ -7,7 +7,8 @@
  *   snapshots/ID.json, ID/  snapshot.c      disks/VM.qcow2      disk.c
  *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
  *   saved/VM.json           saved.c         test/VM             files.c
- *   lock                    here
+ *   vms/VM.json             orphan_note.c   lock                here
+ *   owner.json              statedir_owner.c
  */
 
 #ifndef HATCH_AGENT_STATEDIR_H_INCLUDED

@@ -68,6 +68,14 @@ typedef struct {
 } vm_address_t;
 
 
+/* A VM that libvirt does not have any more, and whose files are kept. */
+typedef struct {
+    char            id[HATCH_ID_SIZE];
+    vm_address_t    address;            /* 0 and "": none, or not known */
+    unsigned        disk_mib;
+} table_orphan_t;
+
+
 /* Takes the zone over.  Once, before any other call. */
 int table_open(const config_t *config, hatch_err_t *err);
 
@@ -104,6 +112,19 @@ void table_set_libvirt(hatch_libvirt_t state);
 
 /* What is amiss with the host, for /readyz; ms: see hatch_notice.h. */
 void table_set_notice(hatch_notice_t notice, uint32_t ms);
+
+/*
+ * What there is of VMs that are gone: their disks count in the limits, their
+ * addresses stay taken.  Takes the n of them over; listed is what the zone
+ * says that there are, of any kind.  began is table_orphans_epoch() of before
+ * they were looked for: of what was deleted since, nothing is taken.
+ */
+uint64_t table_orphans_epoch(void);
+void table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed,
+    uint64_t began);
+
+/* A user deleted all that there was of a VM: its address is free at once. */
+void table_forget_orphan(const char *id);
 
 /* Heartbeat; puts a zone file that was removed back in its place. */
 void table_beat(hatch_err_t *err);

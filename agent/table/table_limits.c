@@ -8,6 +8,25 @@
 #include <string.h>
 
 
+/* Of the disks that are kept of others, MiB. */
+static int64_t
+table_orphan_disk(const vm_t *vm)
+{
+    size_t   i;
+    int64_t  sum = 0;
+
+    for (i = 0; i < table.n_orphans; i++) {
+        if (strcmp(table.orphans[i].id, vm->id) != 0
+            && *table_find(table.orphans[i].id) == NULL)
+        {
+            sum += table.orphans[i].disk_mib;
+        }
+    }
+
+    return sum;
+}
+
+
 int
 table_check_limits(const vm_t *vm, hatch_err_t *err)
 {
@@ -26,6 +45,8 @@ table_check_limits(const vm_t *vm, hatch_err_t *err)
             }
         }
     }
+
+    disk += table_orphan_disk(vm);
 
     const struct {
         const char  *name;

@@ -10,6 +10,9 @@
 
 #define TABLE_BUCKETS  16384
 
+/* How many may be deleted while somebody looks for orphans. */
+#define TABLE_DELETED  64
+
 /*
  * How many may wait for one VM.  Each holds a connection; a VM that hangs
  * must not get all of them.
@@ -75,6 +78,11 @@ typedef struct {
     hatch_zone_counters_t  counters;
     void               (*freed)(const char *id);
     const config_t      *config;
+    table_orphan_t      *orphans;   /* some may be back */
+    size_t               n_orphans;
+    unsigned             listed;        /* orphans of any kind */
+    uint64_t             deleted;       /* how many VMs were, and which ones */
+    char                 deleted_id[TABLE_DELETED][HATCH_ID_SIZE];
     unsigned             slotless;
     unsigned             complete:1;
 } table_t;

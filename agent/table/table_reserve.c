@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "table_private.h"
+#include "core/cleanup.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,6 +20,7 @@ typedef struct {
     unsigned             prefix;
     const vm_address_t  *taken;
     unsigned             n;
+    uint64_t            *used;          /* a bit for each of its addresses */
 } table_network_t;
 
 
@@ -27,9 +29,11 @@ static const char *
 table_holder(const table_network_t *network, struct in_addr ip,
     const char *mac)
 {
-    int       i;
-    entry_t  *e;
-    unsigned  n;
+    int              i;
+    entry_t         *e;
+    size_t           o;
+    unsigned         n;
+    table_orphan_t  *orphan;
 
     for (i = 0; i < TABLE_BUCKETS; i++) {
         for (e = table.buckets[i]; e != NULL; e = e->next) {
@@ -41,7 +45,18 @@ table_holder(const table_network_t *network, struct in_addr ip,
         }
     }
 
-    /* of a VM that may come back, or of somebody's: nobody gave it up */
+    /* of a VM that may come back: nobody gave it up */
+    for (o = 0; o < table.n_orphans; o++) {
+        orphan = &table.orphans[o];
+
+        if ((ip.s_addr != 0 && orphan->address.ip.s_addr == ip.s_addr)
+            || (mac != NULL && strcasecmp(orphan->address.mac, mac) == 0))
+        {
+            return orphan->id;
+        }
+    }
+
+    /* or of somebody's */
     for (n = 0; n < network->n; n++) {
         if ((ip.s_addr != 0 && network->taken[n].ip.s_addr == ip.s_addr)
             || (mac != NULL && strcasecmp(network->taken[n].mac, mac) == 0))
@@ -54,30 +69,93 @@ table_holder(const table_network_t *network, struct in_addr ip,
 }
 
 
+/* --- a free address --- */
+
+static uint32_t
+table_network_size(const table_network_t *network)
+{
+    return network->prefix == 0 ? ~0u : ~(~0u << (32 - network->prefix));
+}
+
+
+static void
+table_mark(const table_network_t *network, struct in_addr ip)
+{
+    uint32_t  size = table_network_size(network);
+    uint32_t  host = ntohl(ip.s_addr) & size;
+
+    if ((ntohl(ip.s_addr) & ~size) == (ntohl(network->gateway.s_addr) & ~size))
+    {
+        network->used[host / 64] |= UINT64_C(1) << host % 64;
+    }
+}
+
+
+/*
+ * Which addresses somebody has, but for the VMs: before the table is locked.
+ * The caller frees network->used.
+ */
+static int
+table_mark_taken(table_network_t *network)
+{
+    unsigned        n;
+    uint32_t        size = table_network_size(network);
+    struct in_addr  edge;
+
+    network->used = calloc((size_t) size / 64 + 1, sizeof(uint64_t));
+
+    if (network->used == NULL) {
+        return -1;
+    }
+
+    for (n = 0; n < network->n; n++) {
+        table_mark(network, network->taken[n].ip);
+    }
+
+    table_mark(network, network->gateway);
+
+    edge.s_addr = htonl(ntohl(network->gateway.s_addr) & ~size);
+    table_mark(network, edge);
+    edge.s_addr |= htonl(size);         /* the broadcast address */
+    table_mark(network, edge);
+
+    return 0;
+}
+
+
+/*
+ * One look at each VM, and one at each address from the last one on: next fit,
+ * so that a freed address rests before it is used again.
+ */
 static int
 table_choose_ip(const table_network_t *network, vm_t *vm, hatch_err_t *err)
 {
-    uint32_t        mask, base, size, n, host;
-    struct in_addr  ip;
+    int       i;
+    entry_t  *e;
+    uint32_t  n, host, size = table_network_size(network);
 
-    mask = network->prefix == 0 ? 0 : ~0u << (32 - network->prefix);
-    base = ntohl(network->gateway.s_addr) & mask;
-    size = ~mask;                       /* the broadcast address */
+    for (i = 0; i < TABLE_BUCKETS; i++) {
+        for (e = table.buckets[i]; e != NULL; e = e->next) {
+            if (e->vm.guest_ip.s_addr != 0) {
+                table_mark(network, e->vm.guest_ip);
+            }
+        }
+    }
 
-    for (n = 0; n < size; n++) {
-        host = (table.next_ip + n) % size;
-        ip.s_addr = htonl(base + host);
+    for (n = 0; n <= size; n++) {
+        host = (table.next_ip + n) & size;
 
-        if (host == 0 || ip.s_addr == network->gateway.s_addr
-            || table_holder(network, ip, NULL) != NULL)
-        {
+        if (host % 64 == 0 && network->used[host / 64] == UINT64_MAX) {
+            n += 63;                    /* all of them are used */
             continue;
         }
 
-        /* next fit: a freed address rests before it is used again */
-        table.next_ip = host + 1;
-        vm->guest_ip = ip;
-        return 0;
+        if ((network->used[host / 64] & UINT64_C(1) << host % 64) == 0) {
+            table.next_ip = host + 1;
+            vm->guest_ip.s_addr = network->gateway.s_addr & htonl(~size);
+            vm->guest_ip.s_addr |= htonl(host);
+            return 0;
+        }
     }
 
     return hatch_err_set(err, HATCH_ERR_FULL, "the network has no free "
@@ -213,11 +291,19 @@ int
 table_reserve(vm_t *vm, struct in_addr gateway, unsigned prefix,
     const vm_address_t *taken, unsigned n, hatch_err_t *err)
 {
-    int                    rc = 0;
-    entry_t              **link, *e;
-    const table_network_t  network = { gateway, prefix, taken, n };
+    int                     rc = 0;
+    entry_t               **link, *e;
+    table_network_t         network = { gateway, prefix, taken, n, NULL };
+    cleanup_free uint64_t  *used = NULL;
 
     e = calloc(1, sizeof(*e));
+
+    if (e != NULL && vm->enable_network && table_mark_taken(&network) != 0) {
+        free(take(e));
+    }
+
+    used = network.used;
+
     if (e == NULL) {
         return hatch_err_errno(err, ENOMEM, "cannot create a VM");
     }

@@ -10,9 +10,15 @@
 
 /*
  * Sets the clock of a VM's guest in a thread of its own.  Needs the QEMU guest
- * agent in the guest; it is asked for some seconds, and without it nothing
- * happens.  Any thread; never waits.
+ * agent in the guest: if it is not there at the moment, the clock is set when
+ * it is (clock_connected()).  Any thread; never waits.
  */
 void clock_set(const char *id);
+
+/*
+ * The guest agent of a domain is there.  Sets the clock if that is due, else
+ * does nothing.  Called in libvirt's event thread.
+ */
+void clock_connected(const char *name);
 
 #endif /* HATCH_AGENT_CLOCK_H_INCLUDED */

@@ -1,13 +1,18 @@
 #define _GNU_SOURCE
 
 #include "net.h"
+#include "net_known.h"
+#include "net_lease.h"
 #include "virt.h"
 #include "virt_cleanup.h"
 #include "xml.h"
+#include "core/cleanup.h"
 #include "table/table.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -91,13 +96,21 @@ static int
 net_describe(virNetworkPtr network, xml_network_t *described,
     hatch_err_t *err)
 {
+    int                 rc;
+    unsigned            stamp = net_known_stamp();
     cleanup_free char  *xml = virNetworkGetXMLDesc(network, 0);
 
     if (xml == NULL) {
         return virt_error(err, "cannot read the network");
     }
 
-    return xml_read_network(xml, described, err);
+    rc = xml_read_network(xml, described, err);
+
+    if (rc == 0 && virNetworkIsActive(network) == 1) {
+        net_known_set(described, stamp);
+    }
+
+    return rc;
 }
 
 
@@ -113,6 +126,114 @@ net_ensure(virConnectPtr conn, const config_t *config,
     return rc == 0 ? net_describe(network, described, err) : rc;
 }
 
+
+void
+net_bridge(const config_t *config, char bridge[IFNAMSIZ])
+{
+    struct in_addr  gateway;
+
+    net_known_place(bridge, &gateway);
+
+    if (bridge[0] == '\0') {
+        (void) snprintf(bridge, IFNAMSIZ, "%.15s", config->bridge_name);
+    }
+}
+
+
+void
+net_forget(void)
+{
+    net_known_forget();
+}
+
+
+/* --- a configuration that was changed --- */
+
+/* What differs, as "KEY is VALUE there"; 0 if nothing does. */
+static int
+net_differs(const config_t *config, const xml_network_t *there,
+    char text[128])
+{
+    char            ip[INET_ADDRSTRLEN];
+    unsigned        prefix = 0;
+    struct in_addr  gateway = { 0 };
+
+    (void) net_parse_cidr(config, &gateway, &prefix);
+
+    if (gateway.s_addr != there->gateway.s_addr || prefix != there->prefix) {
+        (void) inet_ntop(AF_INET, &there->gateway, ip, sizeof(ip));
+        (void) snprintf(text, 128, "\"bridge_cidr\" is \"%.20s\", but "
+                        "\"%s/%u\"", config->bridge_cidr, ip,
+                        there->prefix);
+        return 1;
+    }
+
+    if (strcmp(config->bridge_name, there->bridge) != 0) {
+        (void) snprintf(text, 128, "\"bridge_name\" is \"%.15s\", but \"%s\"",
+                        config->bridge_name, there->bridge);
+        return 1;
+    }
+
+    return 0;
+}
+
+
+/* It is nobody's: away with it, and made as the configuration says. */
+static int
+net_make_anew(virConnectPtr conn, const config_t *config,
+    virNetworkPtr network, hatch_err_t *err)
+{
+    cleanup_network virNetworkPtr  new = NULL;
+
+    if ((virNetworkIsActive(network) == 1 && virNetworkDestroy(network) == -1)
+        || virNetworkUndefine(network) == -1)
+    {
+        return virt_error(err, "cannot remove the network, which has to be "
+                          "made anew");
+    }
+
+    net_known_forget();
+
+    return net_open(conn, config, &new, err);
+}
+
+
+int
+net_follow(virConnectPtr conn, const config_t *config, int checks,
+    hatch_err_t *err)
+{
+    char                           what[128];
+    xml_network_t                  there;
+    cleanup_free vm_address_t     *hosts = NULL;
+    cleanup_network virNetworkPtr  network = NULL;
+
+    network = virNetworkLookupByName(conn, config->network_name);
+
+    /* one that cannot be used is told when it is to be used */
+    if (network == NULL || net_describe(network, &there, err) != 0) {
+        return 0;
+    }
+
+    hosts = there.host;
+
+    /* somebody's own is used as it is */
+    if (!there.ours || !net_differs(config, &there, what)) {
+        return 0;
+    }
+
+    if (there.hosts == 0) {
+        return checks ? 0 : net_make_anew(conn, config, network, err);
+    }
+
+    return hatch_err_set(err, HATCH_ERR_INVALID, "%s in network \"%s\", "
+                         "where %u VMs have an address: set it back, or "
+                         "delete them first, or name another "
+                         "\"network_name\"", what, config->network_name,
+                         there.hosts);
+}
+
+
+/* --- reservations --- */
 
 static int
 net_has_host(const xml_network_t *described, const char *mac,
@@ -135,32 +256,38 @@ net_has_host(const xml_network_t *described, const char *mac,
 /* Is it so in libvirt, now, that there is (or is no) such reservation? */
 static int
 net_is_so(virNetworkPtr network, const char *mac, struct in_addr ip,
-    int there)
+    int there, xml_network_t *described)
 {
-    int            so;
-    hatch_err_t    err;
-    xml_network_t  described;
+    int                        so;
+    hatch_err_t                err;
+    cleanup_free vm_address_t  *hosts = NULL;
 
-    if (net_describe(network, &described, &err) != 0) {
+    memset(described, 0, sizeof(*described));
+    described->index = -1;              /* libvirt finds it */
+
+    if (net_describe(network, described, &err) != 0) {
         return 0;
     }
 
-    so = net_has_host(&described, mac, ip) == there;
-    free(described.host);
+    hosts = described->host;
+    so = net_has_host(described, mac, ip) == there;
+    described->host = NULL;
 
     return so;
 }
 
 
 /*
- * Adds or deletes a reservation.  The tidy thread and an operation may want
- * the same at once; whoever comes second finds it done, which is no error.
+ * Adds or deletes a reservation, in the <ip> of that number.  The tidy thread
+ * and an operation may want the same at once; whoever comes second finds it
+ * done, which is no error.
  */
 static int
-net_update(virNetworkPtr network, int add, const char *mac, struct in_addr ip,
-    hatch_err_t *err)
+net_update(virNetworkPtr network, int add, int index, const char *mac,
+    struct in_addr ip, hatch_err_t *err)
 {
     int                 rc;
+    xml_network_t       described;
     cleanup_free char  *xml = xml_host(mac, ip);
 
     if (xml == NULL) {
@@ -170,17 +297,18 @@ net_update(virNetworkPtr network, int add, const char *mac, struct in_addr ip,
     if (virNetworkUpdate(network,
                          add ? VIR_NETWORK_UPDATE_COMMAND_ADD_LAST
                              : VIR_NETWORK_UPDATE_COMMAND_DELETE,
-                         VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml,
+                         VIR_NETWORK_SECTION_IP_DHCP_HOST, index, xml,
                          VIR_NETWORK_UPDATE_AFFECT_LIVE
                          | VIR_NETWORK_UPDATE_AFFECT_CONFIG)
         == 0)
     {
+        net_known_host(mac, ip, add);
         return 0;
     }
 
     rc = virt_error(err, "cannot change the reservations of the network");
 
-    return net_is_so(network, mac, ip, add) ? 0 : rc;
+    return net_is_so(network, mac, ip, add, &described) ? 0 : rc;
 }
 
 
@@ -189,15 +317,26 @@ net_reserve(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err)
 {
     int                            rc;
+    xml_network_t                  described;
     cleanup_network virNetworkPtr  network = NULL;
+
+    if (net_known_has(mac, ip)) {
+        return 0;
+    }
 
     rc = net_open(conn, config, &network, err);
 
-    if (rc != 0 || net_is_so(network, mac, ip, 1)) {
+    if (rc != 0 || net_is_so(network, mac, ip, 1, &described)) {
         return rc;
     }
 
-    return net_update(network, 1, mac, ip, err);
+    rc = net_update(network, 1, described.index, mac, ip, err);
+
+    if (rc == 0) {
+        net_lease_clear(network, described.gateway, mac, ip);
+    }
+
+    return rc;
 }
 
 
@@ -205,6 +344,8 @@ int
 net_release(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err)
 {
+    int                            rc = 0;
+    xml_network_t                  described;
     cleanup_network virNetworkPtr  network = NULL;
 
     network = virNetworkLookupByName(conn, config->network_name);
@@ -214,32 +355,70 @@ net_release(virConnectPtr conn, const config_t *config, const char *mac,
                ? 0 : virt_error(err, "cannot look up the network");
     }
 
-    return net_is_so(network, mac, ip, 0)
-           ? 0 : net_update(network, 0, mac, ip, err);
+    if (!net_is_so(network, mac, ip, 0, &described)) {
+        /* before: with the last reservation, libvirt ends the DHCP server */
+        net_lease_release(described.gateway, mac, ip);
+        rc = net_update(network, 0, described.index, mac, ip, err);
+    }
+
+    return rc;
+}
+
+
+/* --- the comparison --- */
+
+/* The VMs' addresses by MAC, and the other way round. */
+static json_object *
+net_index(const vm_t *vms, size_t n)
+{
+    char          ip[INET_ADDRSTRLEN];
+    size_t        i;
+    json_object  *index = json_object_new_object();
+
+    for (i = 0; i < n; i++) {
+        if (vms[i].enable_network && vms[i].state != HATCH_STATE_NONE) {
+            (void) inet_ntop(AF_INET, &vms[i].guest_ip, ip, sizeof(ip));
+            (void) json_object_object_add(index, ip,
+                                          json_object_new_string(
+                                              vms[i].guest_mac));
+            (void) json_object_object_add(index, vms[i].guest_mac,
+                                          json_object_new_string(ip));
+        }
+    }
+
+    return index;
 }
 
 
 /* Does the reservation keep a VM from its own? */
 static int
-net_is_in_the_way(const vm_address_t *host, const vm_t *vms, size_t n)
+net_is_in_the_way(const vm_address_t *host, json_object *index)
 {
-    int     ip, mac;
-    size_t  i;
+    char          ip[INET_ADDRSTRLEN], mac[VM_MAC_SIZE];
+    size_t        i;
+    json_object  *found;
 
-    for (i = 0; i < n; i++) {
-        if (!vms[i].enable_network || vms[i].state == HATCH_STATE_NONE) {
-            continue;
-        }
-
-        ip = vms[i].guest_ip.s_addr == host->ip.s_addr;
-        mac = strcasecmp(vms[i].guest_mac, host->mac) == 0;
-
-        if (ip != mac) {
-            return 1;
-        }
+    for (i = 0; host->mac[i] != '\0'; i++) {
+        mac[i] = (char) tolower((unsigned char) host->mac[i]);
     }
 
-    return 0;
+    mac[i] = '\0';
+    (void) inet_ntop(AF_INET, &host->ip, ip, sizeof(ip));
+
+    return (json_object_object_get_ex(index, ip, &found)
+            && strcmp(json_object_get_string(found), mac) != 0)
+           || (json_object_object_get_ex(index, mac, &found)
+               && strcmp(json_object_get_string(found), ip) != 0);
+}
+
+
+/* A VM that was made with another "network_name" has none of this network. */
+static int
+net_has_address(const xml_network_t *described, struct in_addr ip)
+{
+    uint32_t  mask = ~UINT32_C(0) << (32 - described->prefix);
+
+    return ((ntohl(ip.s_addr) ^ ntohl(described->gateway.s_addr)) & mask) == 0;
 }
 
 
@@ -247,16 +426,17 @@ static int
 net_correct(virNetworkPtr network, const xml_network_t *described,
     const vm_t *vms, size_t n, unsigned *changed, hatch_err_t *err)
 {
-    int       rc;
-    size_t    i;
+    int                        rc;
+    size_t                     i;
+    cleanup_json json_object  *index = net_index(vms, n);
 
     /* first what is in the way, then what is missing */
     for (i = 0; i < described->hosts; i++) {
-        if (!net_is_in_the_way(&described->host[i], vms, n)) {
+        if (!net_is_in_the_way(&described->host[i], index)) {
             continue;
         }
 
-        rc = net_update(network, 0, described->host[i].mac,
+        rc = net_update(network, 0, described->index, described->host[i].mac,
                         described->host[i].ip, err);
         if (rc != 0) {
             return rc;
@@ -268,12 +448,15 @@ net_correct(virNetworkPtr network, const xml_network_t *described,
     for (i = 0; i < n; i++) {
         /* one that is being created makes its own */
         if (!vms[i].enable_network || vms[i].state == HATCH_STATE_NONE
+            || !net_has_address(described, vms[i].guest_ip)
+            || net_known_has(vms[i].guest_mac, vms[i].guest_ip)
             || net_has_host(described, vms[i].guest_mac, vms[i].guest_ip))
         {
             continue;
         }
 
-        rc = net_update(network, 1, vms[i].guest_mac, vms[i].guest_ip, err);
+        rc = net_update(network, 1, described->index, vms[i].guest_mac,
+                        vms[i].guest_ip, err);
         if (rc != 0) {
             return rc;
         }

@@ -9,6 +9,7 @@
 #define HATCH_AGENT_NET_H_INCLUDED
 
 #include <libvirt/libvirt.h>
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include "core/config.h"
@@ -25,13 +26,28 @@ int net_ensure(virConnectPtr conn, const config_t *config,
     xml_network_t *network, hatch_err_t *err);
 
 /*
+ * Is the network as the configuration says?  One that the agent made is made
+ * anew if it is not; HATCH_ERR_INVALID if something has an address of it, which
+ * names both.  checks: nothing is changed.  On each connection.
+ */
+int net_follow(virConnectPtr conn, const config_t *config, int checks,
+    hatch_err_t *err);
+
+/* The bridge: as libvirt says, else as the configuration does. */
+void net_bridge(const config_t *config, char bridge[IFNAMSIZ]);
+
+/* Something failed, perhaps since what is known of the network is wrong. */
+void net_forget(void);
+
+/*
  * Sees to it that there is a reservation, in the running network and in its
- * definition; makes or starts the network if need be.
+ * definition; makes or starts the network if need be.  libvirt is asked only
+ * if that may have changed.
  */
 int net_reserve(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err);
 
-/* Removes one; it is no error if it is not there. */
+/* Removes one, with its lease; it is no error if it is not there. */
 int net_release(virConnectPtr conn, const config_t *config, const char *mac,
     struct in_addr ip, hatch_err_t *err);
 

@@ -473,7 +473,8 @@ sync_connect(void)
     if (rc != 0) {
         virt_close();
 
-        if (!sync_.failing) {
+        /* of a directory that is not ours, the listener has ended the agent */
+        if (!sync_.failing && rc != HATCH_ERR_FOREIGN) {
             log_event(LOG_WARN, "%s; trying again", err.text);
         }
 

@@ -1,6 +1,9 @@
 #define _GNU_SOURCE
 
 #include "virt.h"
+#include "clock.h"
+#include "net.h"
+#include "core/place.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -21,12 +24,15 @@ static struct {
     virConnectPtr           conn;           /* NULL: not connected */
     int                     lifecycle;      /* callback id, or -1 */
     int                     reboot;         /* the same */
+    int                     agent;          /* the same */
+    int                     network;        /* the same */
     const virt_handlers_t  *handlers;
     char                    uri[256];
     virConnectPtr           idle[VIRT_IDLE];
     unsigned                n;              /* in idle */
     unsigned                epoch;          /* of the connections in idle */
-} virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1, .reboot = -1 };
+} virt = { .lock = PTHREAD_MUTEX_INITIALIZER, .lifecycle = -1, .reboot = -1,
+           .agent = -1, .network = -1 };
 
 
 static void
@@ -124,10 +130,68 @@ virt_on_reboot(virConnectPtr conn, virDomainPtr domain, void *data)
 }
 
 
+static void
+virt_on_agent(virConnectPtr conn, virDomainPtr domain, int state, int reason,
+    void *data)
+{
+    (void) conn;
+    (void) reason;
+    (void) data;
+
+    if (state == VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED) {
+        clock_connected(virDomainGetName(domain));
+    }
+}
+
+
+static void
+virt_on_network(virConnectPtr conn, virNetworkPtr network, int event,
+    int detail, void *data)
+{
+    (void) conn;
+    (void) network;
+    (void) event;
+    (void) detail;
+    (void) data;
+
+    net_forget();
+}
+
+
+/*
+ * What the agent can do without.  Without reboots, kept connections to a guest
+ * that reboots fail; without guest agents, a clock is not set where they were
+ * late; without networks, a wake after one was stopped fails once.
+ */
+static void
+virt_register_more(virConnectPtr conn)
+{
+    int  reboot, agent, network;
+
+    reboot = virConnectDomainEventRegisterAny(
+                        conn, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
+                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_reboot), NULL, NULL);
+    agent = virConnectDomainEventRegisterAny(
+                        conn, NULL, VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
+                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_agent), NULL, NULL);
+    network = virConnectNetworkEventRegisterAny(
+                        conn, NULL, VIR_NETWORK_EVENT_ID_LIFECYCLE,
+                        VIR_NETWORK_EVENT_CALLBACK(virt_on_network), NULL,
+                        NULL);
+    net_forget();
+
+    pthread_mutex_lock(&virt.lock);
+    virt.reboot = reboot;
+    virt.agent = agent;
+    virt.network = network;
+    pthread_mutex_unlock(&virt.lock);
+}
+
+
 int
 virt_open(const char *uri, hatch_err_t *err)
 {
-    int            lifecycle, reboot;
+    int            lifecycle;
     virConnectPtr  conn;
 
     virt_close();
@@ -152,13 +216,9 @@ virt_open(const char *uri, hatch_err_t *err)
         return HATCH_ERR_LIBVIRT;
     }
 
-    /* without it, kept connections to a guest that reboots fail: no more */
-    reboot = virConnectDomainEventRegisterAny(
-                        conn, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
-                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_reboot), NULL, NULL);
+    virt_register_more(conn);
 
     pthread_mutex_lock(&virt.lock);
-    virt.reboot = reboot;
     (void) snprintf(virt.uri, sizeof(virt.uri), "%s", uri);
     virt.conn = conn;
     virt.lifecycle = lifecycle;
@@ -171,7 +231,7 @@ virt_open(const char *uri, hatch_err_t *err)
 void
 virt_close(void)
 {
-    int            lifecycle, reboot;
+    int            lifecycle, reboot, agent, network;
     unsigned       i, n;
     virConnectPtr  conn, idle[VIRT_IDLE];
 
@@ -179,11 +239,15 @@ virt_close(void)
     conn = virt.conn;
     lifecycle = virt.lifecycle;
     reboot = virt.reboot;
+    agent = virt.agent;
+    network = virt.network;
     n = virt.n;
     memcpy(idle, virt.idle, sizeof(idle));
     virt.conn = NULL;
     virt.lifecycle = -1;
     virt.reboot = -1;
+    virt.agent = -1;
+    virt.network = -1;
     virt.n = 0;
     virt.epoch++;
     pthread_mutex_unlock(&virt.lock);
@@ -201,6 +265,14 @@ virt_close(void)
 
     if (reboot != -1) {
         (void) virConnectDomainEventDeregisterAny(conn, reboot);
+    }
+
+    if (agent != -1) {
+        (void) virConnectDomainEventDeregisterAny(conn, agent);
+    }
+
+    if (network != -1) {
+        (void) virConnectNetworkEventDeregisterAny(conn, network);
     }
 
     (void) virConnectClose(conn);
@@ -300,7 +372,9 @@ virt_release(virt_lease_t *lease)
 const char *
 virt_place(const char *uri)
 {
-    const char  *p = strstr(uri, "://");
+    static _Thread_local place_t  place;
 
-    return p != NULL ? p + 3 : uri;
+    place_read(uri, &place);
+
+    return place.place;
 }

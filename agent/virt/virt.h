@@ -62,8 +62,8 @@ int virt_lease(virt_lease_t *lease, hatch_err_t *err);
 void virt_release(virt_lease_t *lease);
 
 /*
- * The part of a URI that says which libvirt it is, whatever the transport:
- * "/system" of qemu:///system, "host/system" of qemu+ssh://host/system.
+ * The part of a URI that says which libvirt it is (core/place.h): "/system" of
+ * qemu:///system.  Until the thread's next call.
  */
 const char *virt_place(const char *uri);
 

@@ -47,8 +47,9 @@ virt_classify_code(int code, int errnum)
         return VIRT_LOST;
 
     case VIR_ERR_SYSTEM_ERROR:
+        /* EXFULL: the kernel's own for a bridge with all ports taken */
         return errnum == ENOSPC || errnum == EDQUOT ? VIRT_NO_ROOM
-                                                    : VIRT_OTHER;
+               : errnum == EXFULL ? VIRT_NO_PORT : VIRT_OTHER;
 
     default:
         return VIRT_OTHER;
@@ -114,12 +115,19 @@ virt_error(hatch_err_t *err, const char *doing)
         [VIRT_GONE] = HATCH_ERR_NOT_FOUND,
         [VIRT_BUSY] = HATCH_ERR_TIMEOUT,
         [VIRT_NO_ROOM] = HATCH_ERR_FULL,
+        [VIRT_NO_PORT] = HATCH_ERR_BRIDGE,
         [VIRT_BAD_IMAGE] = HATCH_ERR_LIBVIRT,
         [VIRT_REFUSED] = HATCH_ERR_CONFLICT,
         [VIRT_UNSUPPORTED] = HATCH_ERR_LIBVIRT,
         [VIRT_LOST] = HATCH_ERR_UNAVAILABLE,
         [VIRT_NO_AGENT] = HATCH_ERR_LIBVIRT
     };
+
+    if (virt_classify(last) == VIRT_NO_PORT) {
+        return hatch_err_set(err, HATCH_ERR_BRIDGE, "%s: the network's bridge "
+                             "has no port left; a Linux bridge has 1023, and "
+                             "each VM that runs or is paused has one", doing);
+    }
 
     return hatch_err_set(err, codes[virt_classify(last)], "%s: %s", doing,
                          last != NULL && last->message != NULL

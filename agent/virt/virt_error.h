@@ -13,6 +13,7 @@ typedef enum {
     VIRT_GONE,                  /* no such domain, network or metadata */
     VIRT_BUSY,                  /* something else is at work on it */
     VIRT_NO_ROOM,               /* a disk is full */
+    VIRT_NO_PORT,               /* a bridge is full */
     VIRT_BAD_IMAGE,             /* QEMU cannot load this memory */
     VIRT_REFUSED,               /* not possible in its present state */
     VIRT_UNSUPPORTED,           /* not by this libvirt, or this driver */
@@ -33,7 +34,7 @@ virt_class_t virt_last_class(void);
 
 /*
  * The hatch_err_t of this thread's last error: "DOING: what libvirt said".
- * Its code by its class: HATCH_ERR_NOT_FOUND, TIMEOUT, FULL, CONFLICT,
+ * Its code by its class: HATCH_ERR_NOT_FOUND, TIMEOUT, FULL, BRIDGE, CONFLICT,
  * UNAVAILABLE, else LIBVIRT.
  */
 int virt_error(hatch_err_t *err, const char *doing);

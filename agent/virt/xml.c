@@ -240,7 +240,7 @@ xml_read_ip(xmlNodePtr ip, xml_network_t *network)
     uint64_t        prefix;
     struct in_addr  netmask;
 
-    if (ip == NULL || xml_get_ip(ip, "address", &network->gateway) != 0) {
+    if (xml_get_ip(ip, "address", &network->gateway) != 0) {
         return -1;
     }
 
@@ -259,26 +259,59 @@ xml_read_ip(xmlNodePtr ip, xml_network_t *network)
 }
 
 
-int
-xml_read_network(const char *text, xml_network_t *network, hatch_err_t *err)
+/* The first <ip> that is IPv4; NULL if there is none. */
+static xmlNodePtr
+xml_find_ip(xmlNodePtr root, xml_network_t *network)
 {
-    xmlNodePtr                ip, node;
-    vm_address_t             *host;
-    cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
+    xmlNodePtr  node;
 
-    memset(network, 0, sizeof(*network));
+    for (node = root != NULL ? root->children : NULL; node != NULL;
+         node = node->next)
+    {
+        if (node->type != XML_ELEMENT_NODE
+            || xmlStrcmp(node->name, BAD_CAST "ip") != 0)
+        {
+            continue;
+        }
 
-    ip = xml_child(doc != NULL ? xmlDocGetRootElement(doc) : NULL, "ip");
+        if (xml_read_ip(node, network) == 0) {
+            return node;
+        }
 
-    if (xml_read_ip(ip, network) != 0) {
-        return hatch_err_set(err, HATCH_ERR_CONFLICT, "the network has no "
-                             "IPv4 address; define it otherwise, or name "
-                             "another in \"network_name\"");
+        network->index++;
     }
 
-    node = xml_child(ip, "dhcp");
+    return NULL;
+}
 
-    for (node = node != NULL ? node->children : NULL; node != NULL;
+
+/* What else there is to know: the bridge, and who made it. */
+static void
+xml_read_bridge(xmlNodePtr root, xmlNodePtr ip, xml_network_t *network)
+{
+    char  mode[16] = "", stp[8] = "";
+
+    (void) xml_get_string(xml_child(root, "bridge"), "name", network->bridge,
+                          sizeof(network->bridge));
+    (void) xml_get_string(xml_child(root, "mac"), "address", network->mac,
+                          sizeof(network->mac));
+    (void) xml_get_string(xml_child(root, "forward"), "mode", mode,
+                          sizeof(mode));
+    (void) xml_get_string(xml_child(root, "bridge"), "stp", stp, sizeof(stp));
+
+    /* libvirt's default is STP, and a range for DHCP */
+    network->ours = strcmp(mode, "nat") == 0 && strcmp(stp, "off") == 0
+                    && xml_child(xml_child(ip, "dhcp"), "range") == NULL;
+}
+
+
+static int
+xml_read_hosts(xmlNodePtr dhcp, xml_network_t *network, hatch_err_t *err)
+{
+    xmlNodePtr     node;
+    vm_address_t  *host;
+
+    for (node = dhcp != NULL ? dhcp->children : NULL; node != NULL;
          node = node->next)
     {
         if (node->type != XML_ELEMENT_NODE
@@ -306,6 +339,29 @@ xml_read_network(const char *text, xml_network_t *network, hatch_err_t *err)
     }
 
     return 0;
+}
+
+
+int
+xml_read_network(const char *text, xml_network_t *network, hatch_err_t *err)
+{
+    xmlNodePtr                root, ip;
+    cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
+
+    memset(network, 0, sizeof(*network));
+
+    root = doc != NULL ? xmlDocGetRootElement(doc) : NULL;
+    ip = xml_find_ip(root, network);
+
+    if (ip == NULL) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT, "the network has no "
+                             "IPv4 address; define it otherwise, or name "
+                             "another in \"network_name\"");
+    }
+
+    xml_read_bridge(root, ip, network);
+
+    return xml_read_hosts(xml_child(ip, "dhcp"), network, err);
 }
 
 

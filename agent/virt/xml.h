@@ -22,6 +22,7 @@
 typedef struct {
     const char  *type;              /* "kvm", "qemu", "test" */
     const char  *network;
+    int          isolated;          /* its port, from all that are, too */
     const char  *kernel_path;       /* "": it boots from its disk */
     const char  *initrd_path;       /* "" for none */
     const char  *seed_path;         /* of the VM's seed, if it has one */
@@ -35,6 +36,10 @@ typedef struct {
 typedef struct {
     struct in_addr  gateway;
     unsigned        prefix;
+    int             index;          /* which <ip> that is */
+    char            bridge[16];     /* "": none */
+    char            mac[VM_MAC_SIZE];   /* the gateway's, "": not said */
+    unsigned        ours:1;         /* it is as xml_network() makes it */
     unsigned        hosts;          /* in host[], which the caller frees */
     vm_address_t   *host;
 } xml_network_t;
@@ -51,10 +56,11 @@ char *xml_host(const char *mac, struct in_addr ip);
 char *xml_memory_snapshot(const char *path, int has_disk, int has_seed);
 
 /*
- * A domain's XML, as libvirt gives it, with our metadata, vCPUs and memory
- * set to what vm says.  All else stays, also what somebody added to it.
+ * A domain's XML, as libvirt gives it, with our metadata, vCPUs, memory, and
+ * the port of its network set to what vm and isolated say.  All else stays,
+ * also what somebody added to it.
  */
-char *xml_edit_domain(const char *text, const vm_t *vm);
+char *xml_edit_domain(const char *text, const vm_t *vm, int isolated);
 
 /* A disk that a guest can write to and the agent did not make. */
 typedef struct {
@@ -89,6 +95,10 @@ int xml_read_qemu_user(const char *text, uid_t *uid, gid_t *gid);
 int xml_each_file(const char *text, int (*each)(void *ctx, const char *path),
     void *ctx);
 
+/*
+ * The first IPv4 address of a network and its reservations.  HATCH_ERR_CONFLICT
+ * if it has none.
+ */
 int xml_read_network(const char *text, xml_network_t *network,
     hatch_err_t *err);
 

@@ -40,4 +40,26 @@ int xml_get_number(xmlNodePtr node, const char *name, uint64_t max,
     uint64_t *n);
 int xml_get_ip(xmlNodePtr node, const char *name, struct in_addr *ip);
 
+
+/* --- xml_metadata.c --- */
+
+#define XML_ATTRIBUTES  15
+#define XML_VALUE_SIZE  24
+
+
+/* The attributes of our element, and room for their text. */
+typedef struct {
+    const char  *name[XML_ATTRIBUTES];
+    const char  *value[XML_ATTRIBUTES];
+    char         text[XML_ATTRIBUTES][XML_VALUE_SIZE];
+    unsigned     n;
+} xml_attributes_t;
+
+
+/* What our element says of a VM; a's values are valid as long as vm and a. */
+void xml_attributes(const vm_t *vm, xml_attributes_t *a);
+
+/* The same into the element that was begun. */
+void xml_write_attributes(xmlTextWriterPtr w, const vm_t *vm);
+
 #endif /* HATCH_AGENT_XML_PRIVATE_H_INCLUDED */

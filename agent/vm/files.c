@@ -1,20 +1,25 @@
 #define _GNU_SOURCE
 
 #include "files.h"
+#include "orphan.h"
 #include "routes.h"
 #include "saved.h"
 #include "snapshot.h"
-#include "core/cleanup.h"
 #include "core/log.h"
 #include "store/disk.h"
 #include "store/pending.h"
 #include "store/seed.h"
 #include "store/statedir.h"
+#include "store/statedir_owner.h"
 #include "table/table.h"
+#include "virt/virt.h"
+#include "virt/virt_cleanup.h"
 
+#include "hatch_clock.h"
 #include "hatch_id.h"
 #include "hatch_json.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,15 +31,9 @@
 #define FILES_TEST_FOLDER  "test"
 
 
-/* What files_tidy() found of VMs that are not in the table: ids as keys. */
-typedef struct {
-    json_object  *files;
-    json_object  *routes;
-} files_found_t;
-
-
 static struct {
     int  test;                  /* all that is here is the test driver's */
+    int  opened;
 } files;
 
 
@@ -53,15 +52,24 @@ files_test_path(const config_t *config, const char *vm, char *path)
 
 
 void
+files_delete_data(const config_t *config, const char *vm)
+{
+    seed_delete(config, vm);
+    disk_delete(config, vm);
+    snapshot_delete_vm(config, vm);
+    orphan_delete_snapshots(config, vm);
+}
+
+
+void
 files_delete(const config_t *config, const char *vm)
 {
     char         path[STATEDIR_PATH];
     hatch_err_t  err;
 
-    seed_delete(config, vm);
-    disk_delete(config, vm);
-    snapshot_delete_vm(config, vm);
+    files_delete_data(config, vm);
     saved_forget(config, vm);
+    orphan_forget(config, vm);
 
     /* last: it says that the rest may go */
     if (files_test_path(config, vm, path)) {
@@ -75,15 +83,13 @@ files_mark_test(const config_t *config, const char *vm, hatch_err_t *err)
 {
     char  path[STATEDIR_PATH];
 
-    if (!files_test_path(config, "", path)) {
-        return 0;
-    }
-
     (void) files_test_path(config, vm, path);
 
     return statedir_write(path, "", 0, err);
 }
 
+
+/* --- whose they are --- */
 
 /* Collects the ids of VMs that files are named after. */
 static void
@@ -95,100 +101,128 @@ files_note(void *ctx, const char *name)
 
     if (hatch_id_valid(HATCH_ID_VM, name, n)) {
         (void) snprintf(id, sizeof(id), "%.*s", (int) n, name);
-
-        if (!table_has(id)) {
-            (void) json_object_object_add(ids, id, NULL);
-        }
+        (void) json_object_object_add(ids, id, NULL);
     }
 }
 
 
-static void
-files_unmark(void *ctx, const char *name)
-{
-    char         path[STATEDIR_PATH];
-    hatch_err_t  err;
-
-    if (hatch_id_valid(HATCH_ID_VM, name, strlen(name))) {
-        (void) files_test_path(ctx, name, path);
-        (void) statedir_unlink(path, &err);
-    }
-}
-
-
-/* Is anything of a VM there, or of an operation on one? */
+/* All VMs that there is something of.  -1: that cannot be read. */
 static int
-files_has_vms(const config_t *config)
+files_find_vms(const config_t *config, json_object *ids)
 {
-    int                        unread;
-    cleanup_json json_object  *ids = json_object_new_object();
+    int     unread = 0;
+    size_t  i;
 
-    unread = statedir_each(config, "seeds", files_note, ids)
-             | statedir_each(config, "disks", files_note, ids)
-             | statedir_each(config, "pending", files_note, ids)
-             | statedir_each(config, "saved", files_note, ids);
+    static const char *const  folders[] = {
+        "seeds", "disks", "pending", "saved", ORPHAN_FOLDER,
+        FILES_TEST_FOLDER
+    };
+
+    for (i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        unread |= statedir_each(config, folders[i], files_note, ids);
+    }
+
     snapshot_note_vms(ids);
 
-    /* in doubt there is */
-    return unread != 0 || json_object_object_length(ids) != 0
-           || snapshot_has_files(config);
+    return unread;
 }
 
 
 int
-files_open(const config_t *config, int test, hatch_err_t *err)
+files_judge(const config_t *config, virConnectPtr conn, hatch_err_t *err)
 {
-    int   there;
+    int                        unread;
+    char                       libvirt[128];
+    cleanup_json json_object  *ids = json_object_new_object();
+
+    /* in doubt there are some */
+    unread = files_find_vms(config, ids);
+
+    if (unread == 0 && json_object_object_length(ids) == 0
+        && !snapshot_has_files(config))
+    {
+        return 0;
+    }
+
+    json_object_object_foreach(ids, id, none) {
+        cleanup_domain virDomainPtr  domain = virDomainLookupByName(conn, id);
+
+        (void) none;
+
+        if (domain != NULL) {
+            return 0;
+        }
+
+        if (virt_last_class() != VIRT_GONE) {
+            return virt_error(err, "cannot look for the VMs");
+        }
+    }
+
+    statedir_owner_libvirt(config, libvirt, sizeof(libvirt));
+
+    return hatch_err_set(err, HATCH_ERR_FOREIGN, "\"state_dir\": \"%.80s\" "
+                         "has files of %d VMs, and %.50s has none of these; "
+                         "if they are to be its, " STATEDIR_HOWTO,
+                         config->state_dir, json_object_object_length(ids),
+                         libvirt);
+}
+
+
+static int
+files_own(const config_t *config, virConnectPtr conn, hatch_err_t *err)
+{
+    int   rc;
+    char  libvirt[128];
+
+    if (statedir_owner_judged()) {
+        return 0;
+    }
+
+    rc = files_judge(config, conn, err);
+
+    if (rc == 0) {
+        rc = statedir_owner_mark(config, err);
+    }
+
+    if (rc == 0) {
+        statedir_owner_libvirt(config, libvirt, sizeof(libvirt));
+        log_event(LOG_INFO, "\"%s\" belongs to %s from now on",
+                  config->state_dir, libvirt);
+    }
+
+    return rc;
+}
+
+
+int
+files_open(const config_t *config, virConnectPtr conn, hatch_err_t *err)
+{
+    int   rc;
     char  path[STATEDIR_PATH];
 
-    there = files_test_path(config, "", path);
+    rc = files_own(config, conn, err);
 
-    if (test && !there && !files_has_vms(config)
+    if (rc != 0 || files.opened) {
+        return rc;
+    }
+
+    files.test = virt_driver(conn)->forgets;
+
+    if (files.test && !files_test_path(config, "", path)
         && mkdir(path, 0700) == -1)
     {
         return hatch_err_errno(err, errno, "cannot create \"%s\"", path);
     }
 
-    if (!test && there) {
-        (void) statedir_each(config, FILES_TEST_FOLDER, files_unmark,
-                          (void *) config);
-
-        if (rmdir(path) == -1) {
-            return hatch_err_errno(err, errno, "cannot remove \"%s\", which "
-                                   "says that all VMs here are libvirt's test "
-                                   "driver's", path);
-        }
-    }
-
-    files.test = test && (there || access(path, F_OK) == 0);
+    snapshot_tidy(config);
+    pending_tidy(config);
+    files.opened = 1;
 
     return 0;
 }
 
 
-static void
-files_find(const config_t *config, files_found_t *found)
-{
-    hatch_err_t  err;
-
-    found->files = json_object_new_object();
-    found->routes = json_object_new_object();
-
-    (void) statedir_each(config, "seeds", files_note, found->files);
-    (void) statedir_each(config, "disks", files_note, found->files);
-    snapshot_note_vms(found->files);
-
-    if (files.test) {
-        (void) statedir_each(config, FILES_TEST_FOLDER, files_note,
-                             found->files);
-    }
-
-    if (routes_note_vms(config, found->routes, &err) != 0) {
-        log_event(LOG_WARN, "cannot look for routes of VMs that libvirt does "
-                  "not have: %s", err.text);
-    }
-}
-
+/* --- what is left of those that are gone --- */
 
 /*
  * Is it so, and not only on its way in or out?  An operation is in one of the
@@ -218,17 +252,53 @@ files_discard(const config_t *config, const char *id)
 }
 
 
+/* The test driver's, which are never back. */
+static void
+files_tidy_test(const config_t *config)
+{
+    cleanup_json json_object  *ids = json_object_new_object();
+
+    (void) files_find_vms(config, ids);
+
+    json_object_object_foreach(ids, id, none) {
+        (void) none;
+
+        if (files_is_missing(id)) {
+            files_discard(config, id);
+        }
+    }
+}
+
+
+static int
+files_has_any(json_object *entry)
+{
+    json_object  *kinds;
+
+    return json_object_object_get_ex(entry, "files", &kinds)
+           && json_object_object_length(kinds) != 0;
+}
+
+
+static int
+files_is_vm(json_object *entry)
+{
+    return strcmp(hatch_json_string(entry, "kind", ""), ORPHAN_VM) == 0;
+}
+
+
 /* Once for each time that it goes; only the tidy thread is here. */
 static void
-files_tell(const config_t *config, const char *id, int has_files)
+files_tell(const config_t *config, const char *id, json_object *entry)
 {
-    if (has_files) {
+    if (files_has_any(entry)) {
         log_event(LOG_WARN, "%s: libvirt has no such VM; its files in %s, "
-                  "routes and address are kept until it is back", id,
-                  config->state_dir);
+                  "routes and address are kept until it is back, or "
+                  "DELETE /orphans/%s", id, config->state_dir, id);
     } else {
         log_event(LOG_WARN, "%s: libvirt has no such VM; its routes and "
-                  "address are kept until it is back", id);
+                  "address are kept until it is back, or DELETE /orphans/%s",
+                  id, id);
     }
 }
 
@@ -255,43 +325,13 @@ files_tell_back(json_object *told)
 }
 
 
-static void
-files_tidy_one(const config_t *config, json_object *told, const char *id,
-    int has_files)
-{
-    if (!files_is_missing(id)) {
-        return;
-    }
-
-    if (files.test) {
-        files_discard(config, id);
-
-    } else if (!json_object_object_get_ex(told, id, NULL)) {
-        files_tell(config, id, has_files);
-        (void) json_object_object_add(told, id, NULL);
-    }
-}
-
-
-/* Is there anything new?  The route store may be another agent's, too. */
+/* Is there one that has not been told of? */
 static int
-files_is_news(const files_found_t *found, json_object *told)
+files_is_news(json_object *found, json_object *told)
 {
-    json_object_object_foreach(found->files, id, none) {
-        (void) none;
-
-        if (files_is_missing(id)
+    json_object_object_foreach(found, id, entry) {
+        if (files_is_vm(entry) && files_is_missing(id)
             && !json_object_object_get_ex(told, id, NULL))
-        {
-            return 1;
-        }
-    }
-
-    json_object_object_foreach(found->routes, routed, nothing) {
-        (void) nothing;
-
-        if (!files.test && files_is_missing(routed)
-            && !json_object_object_get_ex(told, routed, NULL))
         {
             return 1;
         }
@@ -301,46 +341,64 @@ files_is_news(const files_found_t *found, json_object *told)
 }
 
 
+static void
+files_tell_news(const config_t *config, json_object *found, json_object *told)
+{
+    json_object_object_foreach(found, id, entry) {
+        if (files_is_vm(entry) && files_is_missing(id)
+            && !json_object_object_get_ex(told, id, NULL))
+        {
+            files_tell(config, id, entry);
+            orphan_note_gone(config, id, (int64_t) hatch_clock_wall_ms());
+            (void) json_object_object_add(told, id, NULL);
+        }
+    }
+}
+
+
+/* For the limits, the addresses and the metric. */
+static void
+files_count(json_object *found, uint64_t began)
+{
+    size_t           n = 0, listed;
+    table_orphan_t  *orphans;
+
+    listed = (size_t) json_object_object_length(found);
+    orphans = calloc(listed + 1, sizeof(*orphans));
+
+    if (orphans == NULL) {
+        return;
+    }
+
+    json_object_object_foreach(found, id, entry) {
+        if (!files_is_vm(entry)) {
+            continue;
+        }
+
+        (void) snprintf(orphans[n].id, sizeof(orphans[n].id), "%s", id);
+        (void) snprintf(orphans[n].address.mac, VM_MAC_SIZE, "%s",
+                        hatch_json_string(entry, "guest_mac", ""));
+        (void) inet_pton(AF_INET, hatch_json_string(entry, "guest_ip", ""),
+                         &orphans[n].address.ip);
+        orphans[n].disk_mib = (unsigned) hatch_json_integer(entry, "disk_mib",
+                                                            0);
+        n++;
+    }
+
+    table_set_orphans(orphans, n, (unsigned) listed, began);
+}
+
+
 /*
  * A VM that was just being deleted may have been seen, and have gone since: it
  * is not found again.
  */
-static void
-files_tidy_found(const config_t *config, const files_found_t *found,
-    json_object *told)
-{
-    files_found_t  again;
-
-    files_find(config, &again);
-
-    json_object_object_foreach(found->files, id, none) {
-        (void) none;
-
-        if (json_object_object_get_ex(again.files, id, NULL)) {
-            files_tidy_one(config, told, id, 1);
-        }
-    }
-
-    json_object_object_foreach(found->routes, routed, nothing) {
-        (void) nothing;
-
-        if (!files.test
-            && json_object_object_get_ex(again.routes, routed, NULL)
-            && !json_object_object_get_ex(again.files, routed, NULL))
-        {
-            files_tidy_one(config, told, routed, 0);
-        }
-    }
-
-    json_object_put(again.files);
-    json_object_put(again.routes);
-}
-
-
 void
 files_tidy(const config_t *config)
 {
-    files_found_t  found;
+    uint64_t                   began;
+    hatch_err_t                err;
+    cleanup_json json_object  *found = NULL;
 
     static json_object  *told;
 
@@ -348,13 +406,28 @@ files_tidy(const config_t *config)
         told = json_object_new_object();
     }
 
-    files_tell_back(told);
-    files_find(config, &found);
+    if (files.test) {
+        files_tidy_test(config);
 
-    if (files_is_news(&found, told)) {
-        files_tidy_found(config, &found, told);
+    } else {
+        orphan_note_vms(config);
     }
 
-    json_object_put(found.files);
-    json_object_put(found.routes);
+    files_tell_back(told);
+    began = table_orphans_epoch();
+    found = orphan_scan(config, &err);
+
+    if (files_is_news(found, told)) {
+        json_object_put(found);
+        began = table_orphans_epoch();
+        found = orphan_scan(config, &err);
+        files_tell_news(config, found, told);
+    }
+
+    if (err.code != HATCH_OK) {
+        log_event(LOG_WARN, "cannot look for routes of VMs that libvirt does "
+                  "not have: %s", err.text);
+    }
+
+    files_count(found, began);
 }

@@ -191,7 +191,7 @@ operation_failed(const operation_t *o, const step_t *step, vm_op_t *op,
     }
 
     if (undone == 0) {
-        (void) pending_end(op->config, op->vm.id);
+        (void) pending_undone(op->config, op->vm.id);
         return rc;
     }
 

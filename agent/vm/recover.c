@@ -56,6 +56,10 @@ recover_operation(recover_t *r, hatch_err_t *err)
         return rc;
     }
 
+    if (!table_has(r->op.vm.id)) {
+        table_forget_orphan(r->op.vm.id);
+    }
+
     log_event(LOG_INFO, "%s: to %s had not ended, and was %s", r->op.vm.id,
               name, rc == 1 ? "done to its end" : "undone");
 

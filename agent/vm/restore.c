@@ -47,7 +47,7 @@ restore_hardware(vm_op_t *op, int64_t vcpu_count, int64_t mem_mib,
         return virt_error(err, "cannot read the domain");
     }
 
-    xml = xml_edit_domain(text, &vm);
+    xml = xml_edit_domain(text, &vm, op->config->guest_isolation != 0);
     if (xml == NULL) {
         return hatch_err_errno(err, ENOMEM, "cannot restore the VM");
     }

@@ -6,6 +6,11 @@
 #include "hatch_route_store.h"
 
 #include <pthread.h>
+#include <string.h>
+
+
+/* Routes that are read at a time. */
+#define ROUTES_PAGE  64
 
 
 /*
@@ -110,6 +115,57 @@ routes_note(void *ctx, const char *vm)
 }
 
 
+/* The lock is held. */
+static int
+routes_count(const char *vm, unsigned *count, hatch_err_t *err)
+{
+    int            rc, more = 1;
+    char           after[HATCH_ID_SIZE] = "";
+    unsigned       n;
+    hatch_route_t  page[ROUTES_PAGE];
+
+    *count = 0;
+
+    while (more) {
+        rc = hatch_store_list(routes.store, vm,
+                              after[0] != '\0' ? after : NULL, page,
+                              ROUTES_PAGE, &n, &more, err);
+
+        if (rc != 0 || n == 0) {
+            return rc;
+        }
+
+        *count += n;
+        memcpy(after, page[n - 1].id, sizeof(after));
+    }
+
+    return 0;
+}
+
+
+/* Once all are known: hatch_store_each_vm() lets nobody else in. */
+static int
+routes_count_all(json_object *ids, hatch_err_t *err)
+{
+    int       rc = 0;
+    unsigned  n;
+
+    json_object_object_foreach(ids, vm, none) {
+        (void) none;
+
+        if (rc == 0) {
+            rc = routes_count(vm, &n, err);
+        }
+
+        if (rc == 0) {
+            (void) json_object_object_add(ids, vm, json_object_new_int64(n));
+        }
+    }
+
+    return rc;
+}
+
+
 int
 routes_note_vms(const config_t *config, json_object *ids, hatch_err_t *err)
 {
@@ -121,6 +177,10 @@ routes_note_vms(const config_t *config, json_object *ids, hatch_err_t *err)
 
     if (rc == 0) {
         rc = hatch_store_each_vm(routes.store, routes_note, ids, err);
+    }
+
+    if (rc == 0) {
+        rc = routes_count_all(ids, err);
     }
 
     pthread_mutex_unlock(&routes.lock);

@@ -19,7 +19,7 @@ int routes_delete(const config_t *config, const char *vm, unsigned *n,
 
 /*
  * Adds the VMs that have routes and that the table does not have to an object,
- * as keys.
+ * as keys, and how many each has.
  */
 int routes_note_vms(const config_t *config, json_object *ids,
     hatch_err_t *err);

@@ -87,6 +87,10 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 {
     hatch_err_t  why = *err;
 
+    if (why.code == HATCH_ERR_BRIDGE) {
+        return HATCH_ERR_BRIDGE;        /* that says what to do */
+    }
+
     return hatch_err_set(err, HATCH_ERR_KEPT, "the saved memory is kept, it "
                          "could not be restored now (POST /vms/%s/stop gives "
                          "it up): %.120s", op->vm.id, why.text);

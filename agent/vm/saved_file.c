@@ -45,37 +45,47 @@ typedef struct {
 } saved_id_t;
 
 
-/*
- * Where libvirt has it, by its own rules (virQEMUDriverConfigNew()).  -1 for a
- * libvirt on another host, or of another driver.
- */
-static int
-saved_path(const vm_op_t *op, char *path)
+int
+saved_folder(const char *uri, char *path)
 {
-    char                place[16];
-    const char         *home = getenv("HOME");
-    cleanup_free char  *uri = virConnectGetURI(op->lease.conn);
+    char         place[16];
+    const char  *home = getenv("HOME");
 
-    if (uri == NULL || (sscanf(uri, "qemu:///%15[a-z]", place) != 1
-                        && sscanf(uri, "qemu+unix:///%15[a-z]", place) != 1))
+    if (sscanf(uri, "qemu:///%15[a-z]", place) != 1
+        && sscanf(uri, "qemu+unix:///%15[a-z]", place) != 1)
     {
         return -1;
     }
 
     if (strcmp(place, "system") == 0) {
-        (void) snprintf(path, STATEDIR_PATH,
-                        "/var/lib/libvirt/qemu/save/%s.save", op->vm.id);
+        (void) snprintf(path, STATEDIR_PATH, "/var/lib/libvirt/qemu/save");
         return 0;
     }
 
     if (strcmp(place, "session") == 0 && home != NULL) {
-        (void) snprintf(path, STATEDIR_PATH,
-                        "%s/.config/libvirt/qemu/save/%s.save", home,
-                        op->vm.id);
+        (void) snprintf(path, STATEDIR_PATH, "%s/.config/libvirt/qemu/save",
+                        home);
         return 0;
     }
 
     return -1;
+}
+
+
+/* Where libvirt has the VM's; -1 as above. */
+static int
+saved_path(const vm_op_t *op, char *path)
+{
+    char                folder[STATEDIR_PATH];
+    cleanup_free char  *uri = virConnectGetURI(op->lease.conn);
+
+    if (uri == NULL || saved_folder(uri, folder) != 0) {
+        return -1;
+    }
+
+    (void) snprintf(path, STATEDIR_PATH, "%.400s/%s.save", folder, op->vm.id);
+
+    return 0;
 }
 
 

@@ -15,6 +15,16 @@ typedef enum {
 } saved_file_t;
 
 
+/* What stands between a VM's id and the time in the name of one put aside. */
+#define SAVED_ASIDE  ".save.aside-"
+
+
+/*
+ * Where libvirt has them, by its own rules (virQEMUDriverConfigNew()), into
+ * path[STATEDIR_PATH].  -1 for a libvirt on another host, or of another driver.
+ */
+int saved_folder(const char *uri, char *path);
+
 /* Fills err with what is wrong if it is bad, or in trouble. */
 saved_file_t saved_file_look(const vm_op_t *op, hatch_err_t *err);
 

@@ -22,7 +22,7 @@ records_t  snapshots = { .folder = SNAPSHOT_FOLDER };
 
 /* Goes on with a deletion that the agent before was killed in. */
 static void
-snapshot_open_entry(void *ctx, const char *name)
+snapshot_tidy_entry(void *ctx, const char *name)
 {
     char         id[HATCH_ID_SIZE], path[STATEDIR_PATH];
     size_t       n = strcspn(name, ".");
@@ -50,16 +50,15 @@ snapshot_open_entry(void *ctx, const char *name)
 int
 snapshot_open(const config_t *config, hatch_err_t *err)
 {
-    int  rc;
+    return records_open(&snapshots, config, err);
+}
 
-    rc = records_open(&snapshots, config, err);
 
-    if (rc == 0) {
-        (void) statedir_each(config, SNAPSHOT_FOLDER, snapshot_open_entry,
-                   (void *) config);
-    }
-
-    return rc;
+void
+snapshot_tidy(const config_t *config)
+{
+    (void) statedir_each(config, SNAPSHOT_FOLDER, snapshot_tidy_entry,
+                         (void *) config);
 }
 
 

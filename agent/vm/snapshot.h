@@ -23,6 +23,9 @@
 /* Loads the records.  Once, before any other call. */
 int snapshot_open(const config_t *config, hatch_err_t *err);
 
+/* Goes on with deletions that an agent was killed in.  Once, after it. */
+void snapshot_tidy(const config_t *config);
+
 /*
  * Says of which snapshots there are files and no record that can be read; they
  * are kept.  Once, when pending.h is loaded, too.

@@ -16,6 +16,7 @@
 #include "store/statedir.h"
 #include "virt/host.h"
 #include "virt/net.h"
+#include "virt/spoof.h"
 #include "virt/sync.h"
 #include "virt/virt.h"
 #include "virt/xml.h"
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 
 /* What cloud-init gets of a VM with a disk and without user_data. */
@@ -52,6 +54,7 @@ vm_define(vm_op_t *op, const image_t *image, hatch_err_t *err)
     }
 
     details.network = op->config->network_name;
+    details.isolated = op->config->guest_isolation != 0;
     details.kernel_path = image->kernel_path;
     details.initrd_path = image->initrd_path;
     details.seed_path = seed;
@@ -172,6 +175,17 @@ vm_check_ip(struct in_addr ip, struct in_addr gateway, unsigned prefix,
 }
 
 
+/* libvirt takes what the bridge has already; neither could be reached. */
+static int
+vm_check_mac(const char *mac, const xml_network_t *network, hatch_err_t *err)
+{
+    return mac[0] == '\0' || strcasecmp(mac, network->mac) != 0
+           ? 0 : hatch_err_set(err, HATCH_ERR_INVALID, "\"guest_mac\" must "
+                               "not be the MAC of the network's gateway, "
+                               "\"%s\"", mac);
+}
+
+
 /* Chooses address and MAC, and makes the name, id and limits its own. */
 static int
 vm_reserve(vm_op_t *op, hatch_err_t *err)
@@ -188,6 +202,10 @@ vm_reserve(vm_op_t *op, hatch_err_t *err)
         if (rc == 0) {
             rc = vm_check_ip(op->vm.guest_ip, network.gateway, network.prefix,
                              err);
+        }
+
+        if (rc == 0) {
+            rc = vm_check_mac(op->vm.guest_mac, &network, err);
         }
     }
 
@@ -315,6 +333,7 @@ static int
 vm_create_reserved(vm_op_t *op, const vm_request_t *request,
     const image_t *image, hatch_err_t *err)
 {
+    int                        rc;
     create_t                   create = { image, request->user_data };
     cleanup_json json_object  *record = NULL;
 
@@ -333,7 +352,13 @@ vm_create_reserved(vm_op_t *op, const vm_request_t *request,
     op->note = vm_note(op);
     op->arg = &create;
 
-    return operation_run(&create_operation, op, err);
+    rc = operation_run(&create_operation, op, err);
+
+    if (rc != 0) {
+        net_forget();
+    }
+
+    return rc;
 }
 
 
@@ -379,6 +404,11 @@ vm_create(const config_t *config, const vm_request_t *request, vm_t *vm,
 
     if (rc != 0) {
         (void) table_forget(op.vm.id);
+
+        if (!op.abandoned) {
+            table_forget_orphan(op.vm.id);
+        }
+
         vm_drop(&op);
         return rc;
     }

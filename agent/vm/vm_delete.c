@@ -12,6 +12,7 @@
 #include "store/pending.h"
 #include "virt/neighbor.h"
 #include "virt/net.h"
+#include "virt/spoof.h"
 #include "virt/sync.h"
 
 #include <string.h>
@@ -75,6 +76,8 @@ vm_forget(vm_op_t *op, hatch_err_t *err)
 int
 vm_release(vm_op_t *op, hatch_err_t *err)
 {
+    char  bridge[IFNAMSIZ];
+
     if (!op->vm.enable_network || op->vm.guest_ip.s_addr == 0) {
         return 0;
     }
@@ -82,7 +85,9 @@ vm_release(vm_op_t *op, hatch_err_t *err)
     vm_step(op, "releasing the address");
 
     if (virt_driver(op->lease.conn)->has_guests) {
-        neighbor_delete(op->config->bridge_name, op->vm.guest_ip);
+        net_bridge(op->config, bridge);
+        neighbor_delete(bridge, op->vm.guest_ip);
+        spoof_dismiss(&op->vm);
     }
 
     return net_release(op->lease.conn, op->config, op->vm.guest_mac,
@@ -174,6 +179,10 @@ vm_delete(const config_t *config, const char *id, hatch_err_t *err)
     }
 
     /* the rest goes without the user: the VM is not there any more */
+    if (!op.abandoned) {
+        table_forget_orphan(id);
+    }
+
     vm_drop(&op);
     log_event(LOG_INFO, "%s: deleted", id);
 

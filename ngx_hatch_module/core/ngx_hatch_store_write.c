@@ -32,6 +32,8 @@ static int ngx_hatch_write_run(ngx_hatch_opened_t *opened,
     hatch_store_txn_t *txn, ngx_hatch_write_t *write);
 static int ngx_hatch_write_create(ngx_hatch_opened_t *opened,
     hatch_store_txn_t *txn, ngx_hatch_write_t *write);
+static int ngx_hatch_write_taken(ngx_hatch_opened_t *opened,
+    hatch_store_txn_t *txn, ngx_hatch_write_t *write);
 static void ngx_hatch_write_completed(ngx_event_t *ev);
 static void ngx_hatch_write_finish(ngx_event_t *ev);
 
@@ -277,12 +279,40 @@ ngx_hatch_write_create(ngx_hatch_opened_t *opened, hatch_store_txn_t *txn,
 
         rc = hatch_store_create(txn, &write->route, &write->err);
 
-        if (rc != HATCH_ERR_EXISTS || !write->choose) {
+        if (rc != HATCH_ERR_EXISTS) {
             return rc;
+        }
+
+        if (!write->choose) {
+            return ngx_hatch_write_taken(opened, txn, write);
         }
     }
 
     return HATCH_ERR_EXISTS;
+}
+
+
+/* By a VM that is not there?  Then nobody sees it among the VMs. */
+
+static int
+ngx_hatch_write_taken(ngx_hatch_opened_t *opened, hatch_store_txn_t *txn,
+    ngx_hatch_write_t *write)
+{
+    char             id[HATCH_ID_SIZE];
+    uint32_t         slot;
+    hatch_zone_vm_t  vm;
+
+    if (hatch_store_holder(txn, write->route.subdomain, id) != 0
+        || hatch_zone_find(&opened->zone->zone, id, &slot, &vm)
+           != HATCH_ERR_NOT_FOUND)
+    {
+        return HATCH_ERR_EXISTS;
+    }
+
+    return hatch_err_set(&write->err, HATCH_ERR_EXISTS, "subdomain \"%s\" "
+                         "is already in use by orphan %s, a VM that libvirt "
+                         "does not have any more; DELETE /orphans/%s frees "
+                         "it", write->route.subdomain, id, id);
 }
 
 

@@ -119,6 +119,12 @@ ngx_http_hatch_metrics_counts(ngx_http_hatch_metrics_t *m, u_char *p,
         used += counts.by_state[state];
     }
 
+    p = ngx_http_hatch_metrics_gauge(m, p, "hatch_orphans",
+                                     "VMs that libvirt does not have any more "
+                                     "and of which something is kept, and "
+                                     "what else GET /orphans has.",
+                                     hatch_zone_orphans(zone));
+
     p = ngx_http_hatch_metrics_gauge(m, p, "hatch_zone_slots",
                                      "VMs that the zone has room for.",
                                      zone->file.slots);

@@ -159,7 +159,7 @@ my $datagram = IO::Socket::UNIX->new(Local => "$dir/mine/datagram",
 my @mine = map [$_, slurp("$dir/mine/$_"), (lstat "$dir/mine/$_")[1, 2, 7]],
            qw(file short long folder link live datagram);
 
-for my $case (['zone', 'not a Hatch zone', qw(file long link)],
+for my $case (['zone', 'not a Hatch zone', qw(file short long link)],
               ['zone', 'not a regular file', 'folder'],
               ['socket', 'not a socket', qw(file long folder link)],
               ['wake-socket', 'not a socket', qw(file folder)],

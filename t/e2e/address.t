@@ -42,6 +42,34 @@ is($third->{guest_mac}, $first->{guest_mac}, 'its MAC comes with it');
 create_route($third->{id}, 'third');
 ok(answers('third'), 'and the one after');
 
+# a MAC chosen by hand, while the lease is the one before's
+is(api('DELETE', "/vms/$third->{id}")->{status}, 200, 'deleted');
+ok(wait_until('its lease ends with it', sub {
+    virsh('net-dhcp-leases hatch') !~ /\Q$first->{guest_ip}/ }),
+   'its lease ends with it');
+my $fourth = create_vm({ guest_ip => $first->{guest_ip},
+                         guest_mac => '52:54:00:aa:bb:cc' });
+is($fourth->{guest_mac}, '52:54:00:aa:bb:cc', 'another MAC');
+create_route($fourth->{id}, 'fourth');
+ok(answers('fourth'), 'which gets the address at once');
+
+# A lease that nobody ended: of a guest that was deleted without us.
+virsh("destroy $fourth->{id}");
+virsh("undefine $fourth->{id} --managed-save");
+wait_until('it is an orphan', sub { @{ api('GET', '/orphans')->{json} } });
+stop_agent();
+
+# and of which nobody knows any more that it had one
+unlink glob "$dir/state/*/$fourth->{id}*";
+virsh("net-update hatch delete ip-dhcp-host \"<host ip='$first->{guest_ip}'/>\" "
+      . '--live --config');
+like(virsh('net-dhcp-leases hatch'), qr/52:54:00:aa:bb:cc/, 'a lease is left');
+start_agent(connect => 'qemu:///system', env => { HATCH_LOG_LEVEL => 'info' });
+my $fifth = create_vm({ guest_ip => $first->{guest_ip},
+                        guest_mac => '52:54:00:dd:ee:ff' });
+create_route($fifth->{id}, 'fifth');
+ok(answers('fifth'), 'and is no hindrance');
+
 # asked before it was up
 allow_log(qr/connect\(\) failed/);
 done();

@@ -188,21 +188,23 @@ is(api('GET', "/snapshots/$snap")->{status}, 200, 'it is there');
 
 # --- another driver of libvirt ---
 
-write_file("$dir/state/pending/vm_cccccccccccccccc.json",
-           '{"operation":"create"}');
-write_file("$dir/state/disks/vm_cccccccccccccccc.qcow2", 'x');
 stop_agent();
-start_agent();
-is(api('GET', '/vms')->{body}, '[]', 'test:///default has none of the VMs');
-wait_until('it has looked', sub { agent_log() =~ /$id: libvirt has no such/ });
-create_vm();
-is(healthz()->{json}{vm_count}, 1, 'and makes its own');
-stop_agent();
+$files = files();
+my $other = spawn("$dir/logs/other.log", "$Test::Hatch::build/hatch-agent",
+                  '--connect', 'test:///default', '--zone', "$dir/run/zone",
+                  '--socket', "$dir/run/agent.sock",
+                  '--wake-socket', "$dir/run/wake.sock",
+                  '--state-dir', "$dir/state", '--image-dir', "$dir/images");
+is(reap($other) >> 8, 1, 'test:///default: does not start');
+like(slurp("$dir/logs/other.log"),
+     qr/has the VMs of qemu:\/\/\/system, not of test:\/\/\/default;/,
+     'and says why');
 is(files(), $files, 'all files are there');
-ok(-e "$dir/state/disks/vm_cccccccccccccccc.qcow2",
-   'also of what is not recovered');
-unlink glob "$dir/state/*/vm_cccccccccccccccc*";
+
+# without the mark, files that libvirt knows the VM of are its own
+unlink "$dir/state/owner.json" or die;
 agent();
+ok(-e "$dir/state/owner.json", 'an unmarked one of a VM that is known');
 is(healthz()->{json}{route_count}, 2, 'and all routes');
 is(guest(), '/mine', 'the VM is as it was');
 
@@ -245,7 +247,8 @@ is(files(), '', 'deletes the files');
 is(api('GET', '/routes')->{body}, '[]', 'the routes');
 unlike(virsh("net-dumpxml --inactive hatch"), qr/\Q$vm->{guest_mac}/,
        'and the reservation');
-is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+is_deeply([grep !/\.json$|\/images\//, glob "$dir/state/*/*"], [],
+          'no file is left');
 
 stop_agent();
 stop_nginx();

@@ -36,7 +36,7 @@ is("@{[sort @hosts]}", "@{[sort map $_->{guest_ip}, values %$vms]}",
 
 api('DELETE', "/vms/$_") for keys %$vms;
 is(keys %{ agree(\&libvirt_states) }, 0, 'all deleted');
-is_deeply([grep !/\.json$/, glob "$dir/state/*/*"], [], 'no file is left');
+is_deeply([grep !/\.(?:json|base)$/, glob "$dir/state/*/*"], [], 'no file is left');
 unlike(virsh('net-dumpxml hatch'), qr/<host mac/, 'and no reservation');
 
 # asked before it was up
