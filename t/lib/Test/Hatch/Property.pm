@@ -488,7 +488,8 @@ sub meanwhile {
         elsif ($what < 60) {
             my $r = page($vms{$id}{route}, '/cgi-bin/state');
             my $have = has($r);
-            say_step("ask $id ->", $r ? $r->{status} : 'no answer', $have // '');
+            say_step("ask $id ->", $r ? $r->{status} : 'no answer',
+                     $have // '');
             wrong("$id has $have meanwhile")
                 if defined $have && !$vms{$id}{may}{$have};
         }
@@ -511,7 +512,8 @@ sub put_to_sleep {
     my ($id) = @_;
     return 1 if asleep($id);
     look($id, 'awake');
-    act($id, PATCH => "/vms/$id", { idle_timeout => undef, save_after => undef });
+    act($id, PATCH => "/vms/$id",
+        { idle_timeout => undef, save_after => undef });
     if (rand() < .5 && keys %{ $vms{$id}{snaps} } < $max_snaps) {
         act($id, POST => "/vms/$id/snapshot");
     } else {
@@ -693,7 +695,8 @@ sub property_end {
         is("@{[sort @list]}", "@{[sort keys %{ $vms{$id}{snaps} }]}",
            "$id has its snapshots");
         my @aside = glob saved($id) . '.*';
-        cmp_ok(scalar @aside, '>=', $vms{$id}{aside}, 'what was damaged is kept');
+        cmp_ok(scalar @aside, '>=', $vms{$id}{aside},
+               'what was damaged is kept');
         look($id, 'at the end');
         for my $snap (sort keys %{ $vms{$id}{snaps} }) {
             act($id, POST => "/vms/$id/stop", { %force });
@@ -709,7 +712,8 @@ sub property_end {
         is(api('DELETE', "/orphans/$_->{id}")->{status}, 204, 'an orphan, too')
             for @{ $left->{json} };
     }
-    is_deeply([grep !m{/images/}, glob "$dir/state/*/*"], [], 'no file is left');
+    is_deeply([grep !m{/images/}, glob "$dir/state/*/*"], [],
+              'no file is left');
     diag(join "\n", @story) if !Test::More->builder->is_passing;
 }
 
