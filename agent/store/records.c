@@ -139,6 +139,13 @@ records_get(records_t *records, const char *id)
 json_object *
 records_list(records_t *records)
 {
+    return records_list_of(records, NULL, NULL);
+}
+
+
+json_object *
+records_list_of(records_t *records, const char *field, const char *value)
+{
     size_t        i, n;
     json_object  *array = json_object_new_array();
     json_object  *newest = json_object_new_array();
@@ -147,7 +154,10 @@ records_list(records_t *records)
 
     json_object_object_foreach(records->all, id, record) {
         (void) id;
-        (void) json_object_array_add(array, records_copy(record));
+
+        if (field == NULL || records_match(record, field, value)) {
+            (void) json_object_array_add(array, records_copy(record));
+        }
     }
 
     pthread_mutex_unlock(&records->lock);

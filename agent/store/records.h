@@ -41,6 +41,10 @@ json_object *records_get(records_t *records, const char *id);
 /* Copies of all, newest first, as a new array. */
 json_object *records_list(records_t *records);
 
+/* The same of those whose field has this value; no other is copied. */
+json_object *records_list_of(records_t *records, const char *field,
+    const char *value);
+
 /*
  * Adds a record, by its "id".  HATCH_ERR_EXISTS if the id is taken, also by a
  * file that could not be read, or the value of the field `unique` (or NULL).

@@ -54,6 +54,7 @@ typedef struct {
     /* what libvirt says of the domain at the moment */
     int             domain_id;          /* of this run of it, or -1 */
     int             restored;           /* it goes on from saved memory */
+    int             suspended;          /* its guest did so itself (S3) */
     int             stalled;            /* it stands since its disk could not
                                            be written */
 

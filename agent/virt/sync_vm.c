@@ -29,6 +29,7 @@ sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
 
     /* of when it was looked up: libvirt is not asked */
     vm->domain_id = (int) virDomainGetID(domain);
+    vm->suspended = number == VIR_DOMAIN_PMSUSPENDED;
     vm->stalled = number == VIR_DOMAIN_PAUSED
                   && reason == VIR_DOMAIN_PAUSED_IOERROR;
     vm->restored = number == VIR_DOMAIN_PAUSED

@@ -397,7 +397,7 @@ int
 orphan_delete(const config_t *config, const char *id, hatch_err_t *err)
 {
     int                        rc;
-    delete_t                   delete = { config, id, NULL, err, 0 };
+    delete_t                   delete = { config, id, NULL, NULL, 0 };
     hatch_err_t                ignored;
     json_object               *entry;
     cleanup_json json_object  *found = NULL, *files = NULL;
@@ -406,6 +406,7 @@ orphan_delete(const config_t *config, const char *id, hatch_err_t *err)
     found = orphan_scan(config, &ignored);
     files = json_object_new_object();
     delete.files = files;
+    delete.err = err;
 
     if (!json_object_object_get_ex(found, id, &entry)) {
         return delete_none(id, err);

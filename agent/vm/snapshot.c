@@ -156,19 +156,7 @@ snapshot_get(const char *id)
 json_object *
 snapshot_list(const char *vm)
 {
-    size_t                     i, n;
-    json_object               *list = json_object_new_array(), *record;
-    cleanup_json json_object  *all = records_list(&snapshots);
-
-    for (i = 0, n = json_object_array_length(all); i < n; i++) {
-        record = json_object_array_get_idx(all, i);
-
-        if (records_match(record, "vm_id", vm)) {
-            (void) json_object_array_add(list, json_object_get(record));
-        }
-    }
-
-    return list;
+    return records_list_of(&snapshots, "vm_id", vm);
 }
 
 

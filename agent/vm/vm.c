@@ -34,6 +34,11 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         return vm_end(&op, vm_unstall(&op, err), vm, err);
     }
 
+    /* nobody paused it: to start it is to wake it */
+    if (op.vm.suspended) {
+        return vm_end(&op, vm_unpause(&op, err), vm, err);
+    }
+
     if (!hatch_state_may(op.vm.state, HATCH_STATE_STARTING)) {
         rc = vm_conflict(&op, "start", err);
         vm_drop(&op);

@@ -353,6 +353,7 @@ vm_create_reserved(vm_op_t *op, const vm_request_t *request,
     op->arg = &create;
 
     rc = operation_run(&create_operation, op, err);
+    op->arg = NULL;
 
     if (rc != 0) {
         net_forget();

@@ -155,6 +155,10 @@ is(api('POST', "/vms/$vm/resume")->{status}, 200, 'resume wakes it');
 is(state_of(), 'running', 'it runs');
 is(guest(), 'six/six', 'with its memory');
 
+suspended('start');
+is(api('POST', "/vms/$vm/start")->{status}, 200, 'start, too');
+is(state_of(), 'running', 'it runs');
+
 suspended('a request');
 is(guest(), 'six/six', 'a request wakes it');
 
