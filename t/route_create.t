@@ -90,7 +90,7 @@ main::bodies('{}', '{"target_port":0}', '{"target_port":-1}',
              '{"target_port":65536}', '{"target_port":80.5}',
              '{"target_port":"80"}', '{"target_port":null}',
              '{"target_port":true}', '{"target_port":[80]}',
-             '{"target_port":1e3}', '{"target_port":99999999999999999999999}')
+             '{"target_port":8.05e1}', '{"target_port":99999999999999999999999}')
 --- response_body_like eval
 ['"target_port\\\\" is missing","code":"invalid_field"',
  'must be 1 to 65535, not 0"', 'must be 1 to 65535, not -1"',

@@ -327,7 +327,7 @@ test_whole(void)
     }
 
     object = NULL;
-    (void) hatch_json_parse("{\"name\":\"x\",\"port\":8.0e1,\"wake\":true}", 38,
+    (void) hatch_json_parse("{\"name\":\"x\",\"port\":8.0e1,\"wake\":true}", 37,
                             &object, &err);
     is_int(hatch_json_check(object, fields, &err), 0, "8.0e1 fits");
     like(json_object_to_json_string(object), "\"port\": 80,", "and is 80");
