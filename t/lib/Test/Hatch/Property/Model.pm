@@ -44,6 +44,9 @@ sub wrong {
     fail("step $step: $what");
     my $from = @story > 60 ? @story - 60 : 0;
     diag(join "\n", @story[$from .. $#story]);
+    my @log = split /\n/, agent_log();
+    diag('agent: ', join "\n", @log > 30 ? @log[-30 .. -1] : @log);
+    diag('QEMU: ', qx(ps -eo pid,args | grep -o '[0-9]* .*guest=[^,]*'));
     return;
 }
 
