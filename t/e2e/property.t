@@ -16,6 +16,7 @@ my $seed = $ENV{HATCH_RANDOM_SEED} // int rand 1 << 20;
 my $steps = $ENV{HATCH_PROPERTY_STEPS} // 60;
 diag("seed $seed, $steps steps");
 srand $seed;
+$Test::Hatch::Property::cuts_libvirtd = $steps > 60;
 
 property_begin();
 property_steps($steps);

@@ -44,6 +44,10 @@ sub act {
 }
 our $by_hand = 0;
 
+# In the long form libvirtd is killed in the middle of calls, too: a QEMU that
+# it had just started may be left over then, which nobody knows.
+our $cuts_libvirtd = 0;
+
 
 sub start_it {
     start_agent(connect => 'qemu:///system',
@@ -431,7 +435,8 @@ sub by_hand {
 # A call, and the end of agent or libvirtd in the middle of it.
 sub into_end {
     my $id = some();
-    my $kill = rand() < .6 ? \&kill_agent : \&kill_libvirtd;
+    my $kill = !$cuts_libvirtd || rand() < .6 ? \&kill_agent
+             : \&kill_libvirtd;
     my $call = rand() < .05 && keys %vms < $max_vms
         ? [undef, POST => '/vms', { image_id => $image, idle_timeout => undef }]
         : rand() < .05 && keys %vms > 2 ? [$id, DELETE => "/vms/$id"]
@@ -482,7 +487,8 @@ sub property_steps {
         $kind eq 'api' ? by_api() : $kind eq 'virsh' ? by_virsh()
             : $kind eq 'hand' ? by_hand() : $kind eq 'kill' ? into_end()
             : crowd($kind eq 'crowd' ? undef
-                    : pick(\&kill_agent, \&kill_libvirtd));
+                    : $cuts_libvirtd ? pick(\&kill_agent, \&kill_libvirtd)
+                    : \&kill_agent);
         return if !Test::More->builder->is_passing;
     }
     note(join ', ', map "$_: $done{$_}", sort keys %done);
