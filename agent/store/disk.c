@@ -6,12 +6,17 @@
 #include "core/tool.h"
 
 #include <errno.h>
+#include <glob.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 
 #define DISK_FOLDER  "disks"
+
+/* A disk that was before a restore of which nobody saw the end. */
+#define DISK_ASIDE   ".qcow2.aside-"
 
 /* What an empty qcow2 takes, bytes. */
 #define DISK_EMPTY   (256 * 1024)
@@ -76,6 +81,7 @@ void
 disk_delete(const config_t *config, const char *id)
 {
     char    path[STATEDIR_PATH];
+    glob_t  aside;
     size_t  i;
 
     static const char *const  suffix[] = {
@@ -86,6 +92,16 @@ disk_delete(const config_t *config, const char *id)
         statedir_path(config, DISK_FOLDER, id, suffix[i], path);
         (void) unlink(path);
     }
+
+    statedir_path(config, DISK_FOLDER, id, DISK_ASIDE "*", path);
+
+    if (glob(path, GLOB_NOSORT, NULL, &aside) == 0) {
+        for (i = 0; i < aside.gl_pathc; i++) {
+            (void) unlink(aside.gl_pathv[i]);
+        }
+    }
+
+    globfree(&aside);
 
     image_base_forget_vm(config, id);
 }
@@ -170,6 +186,23 @@ disk_keep(const config_t *config, const char *id, hatch_err_t *err)
     statedir_path(config, DISK_FOLDER, id, ".qcow2.old", old);
 
     return statedir_unlink(old, err);
+}
+
+
+int
+disk_put_aside(const config_t *config, const char *id, char *path,
+    hatch_err_t *err)
+{
+    char  old[STATEDIR_PATH], suffix[64];
+
+    statedir_path(config, DISK_FOLDER, id, ".qcow2.old", old);
+
+    /* after when it was last written: no two have the same */
+    (void) snprintf(suffix, sizeof(suffix), DISK_ASIDE "%" PRId64,
+                    disk_written(old));
+    statedir_path(config, DISK_FOLDER, id, suffix, path);
+
+    return statedir_rename(old, path, err);
 }
 
 

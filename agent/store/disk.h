@@ -47,6 +47,13 @@ int64_t disk_changed(const config_t *config, const char *id);
 /* Is the disk before it still there? */
 int disk_is_swapped(const config_t *config, const char *id);
 
+/*
+ * In the place of keeping: in doubt the disk before gets another name beside
+ * it, path[STATEDIR_PATH], which goes with the VM.
+ */
+int disk_put_aside(const config_t *config, const char *id, char *path,
+    hatch_err_t *err);
+
 /* Undoes them, wherever they are: the disk is the one before. */
 int disk_unswap(const config_t *config, const char *id, hatch_err_t *err);
 

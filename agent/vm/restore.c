@@ -154,7 +154,7 @@ restore_has_run(vm_op_t *op, hatch_err_t *err)
                              "restoring it");
     }
 
-    if (active != 0) {
+    if (active != 0 || !op->recovers) {
         return active;
     }
 
@@ -203,30 +203,52 @@ restore_unpause(vm_op_t *op, hatch_err_t *err)
 }
 
 
+/*
+ * The guest has ended since, and nobody saw it run: what was before is kept.
+ * The memory that is saved may be of the disk before; with this one the guest
+ * would die of it.
+ */
+static int
+restore_put_aside(vm_op_t *op, hatch_err_t *err)
+{
+    int   rc = 0;
+    char  path[STATEDIR_PATH];
+
+    if (virDomainHasManagedSaveImage(op->domain, 0) == 1) {
+        rc = saved_file_put_aside(op, path, err);
+
+        if (rc == 0) {
+            log_event(LOG_WARN, "%s: was restored, and has ended since; its "
+                      "saved memory may be older, and is kept as \"%s\"",
+                      op->vm.id, path);
+        }
+    }
+
+    if (rc == 0 && disk_is_swapped(op->config, op->vm.id)) {
+        rc = disk_put_aside(op->config, op->vm.id, path, err);
+
+        if (rc == 0) {
+            log_event(LOG_WARN, "%s: was restored, and has ended since; its "
+                      "disk before that is kept as \"%s\"", op->vm.id, path);
+        }
+    }
+
+    return rc;
+}
+
+
 /* What it had before goes: a user said so. */
 static int
 restore_keep(vm_op_t *op, hatch_err_t *err)
 {
-    char  aside[STATEDIR_PATH];
-
-    if (virDomainHasManagedSaveImage(op->domain, 0) != 1) {
-        return disk_keep(op->config, op->vm.id, err);
+    if (op->recovers && vm_is_active(op, err) == 0) {
+        return restore_put_aside(op, err);
     }
 
-    /*
-     * It belongs to the disk before; started from it, the guest would die.
-     * But where the guest has ended meanwhile, it may be of this one.
-     */
-    if (vm_is_active(op, err) == 0) {
-        if (saved_file_put_aside(op, aside, err) != 0) {
-            return (int) err->code;
-        }
-
-        log_event(LOG_WARN, "%s: its restore had got to the end, and the guest "
-                  "has ended since; the memory that is saved may be older, "
-                  "and is kept as \"%s\"", op->vm.id, aside);
-
-    } else if (virDomainManagedSaveRemove(op->domain, 0) == -1) {
+    /* it belongs to the disk before; started from it, the guest would die */
+    if (virDomainHasManagedSaveImage(op->domain, 0) == 1
+        && virDomainManagedSaveRemove(op->domain, 0) == -1)
+    {
         return virt_error(err, "cannot remove the saved memory");
     }
 

@@ -118,6 +118,9 @@ agent();
 wait_until('nothing is pending', sub { !glob "$dir/state/pending/*" });
 like(agent_log(), qr/$vm: to restore had not ended, and was done to its end/,
      'it had been restored');
+my @aside = glob "$dir/state/disks/$vm.qcow2.aside-*";
+is(scalar @aside, 1, 'the disk before is kept aside');
+like(agent_log(), qr/its disk before that is kept as "\Q$aside[0]"/, 'and named');
 is(api('POST', "/vms/$vm/start")->{status}, 200, 'start');
 like(guest(), qr{/five$}, 'what it wrote since is there');
 
