@@ -29,9 +29,8 @@ static int
 restore_hardware(vm_op_t *op, int64_t vcpu_count, int64_t mem_mib,
     hatch_err_t *err)
 {
-    vm_t                         vm = op->vm;
-    cleanup_free char           *text = NULL, *xml = NULL;
-    cleanup_domain virDomainPtr  domain = NULL;
+    int   rc;
+    vm_t  vm = op->vm;
 
     if (vcpu_count == op->vm.vcpu_count && mem_mib == op->vm.mem_mib) {
         return 0;
@@ -41,27 +40,14 @@ restore_hardware(vm_op_t *op, int64_t vcpu_count, int64_t mem_mib,
     vm.mem_mib = (unsigned) mem_mib;
 
     vm_step(op, "defining the VM");
-    text = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE
-                                           | VIR_DOMAIN_XML_SECURE);
-    if (text == NULL) {
-        return virt_error(err, "cannot read the domain");
+    rc = vm_redefine(op, &vm, 0, err);
+
+    if (rc == 0) {
+        op->vm.vcpu_count = vm.vcpu_count;
+        op->vm.mem_mib = vm.mem_mib;
     }
 
-    xml = xml_edit_domain(text, &vm, op->config->guest_isolation != 0);
-    if (xml == NULL) {
-        return hatch_err_errno(err, ENOMEM, "cannot restore the VM");
-    }
-
-    domain = virDomainDefineXML(op->lease.conn, xml);
-
-    if (domain == NULL) {
-        return virt_error(err, "cannot define the VM");
-    }
-
-    op->vm.vcpu_count = vm.vcpu_count;
-    op->vm.mem_mib = vm.mem_mib;
-
-    return 0;
+    return rc;
 }
 
 

@@ -183,13 +183,9 @@ snapshot_record(vm_op_t *op, hatch_err_t *err)
 static int
 snapshot_pause(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc, state, reason;
+    int  rc, state;
 
-    if (virDomainGetState(op->domain, &state, &reason, 0) == -1) {
-        return virt_error(err, "cannot look at the VM");
-    }
-
-    rc = state == VIR_DOMAIN_PMSUSPENDED ? vm_unpause(op, err) : 0;
+    rc = vm_rouse(op, &state, err);
 
     return rc != 0 || state == VIR_DOMAIN_PAUSED
            || virDomainSuspend(op->domain) == 0

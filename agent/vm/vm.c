@@ -194,36 +194,6 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 
 /* --- change --- */
 
-/* vCPUs and memory: the definition, with the metadata, in one step. */
-static int
-vm_redefine(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
-{
-    virDomainPtr         domain;
-    cleanup_free char   *text = NULL, *xml = NULL;
-
-    text = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE
-                                           | VIR_DOMAIN_XML_SECURE);
-    if (text == NULL) {
-        return virt_error(err, "cannot read the domain");
-    }
-
-    xml = xml_edit_domain(text, vm, op->config->guest_isolation != 0);
-    if (xml == NULL) {
-        return hatch_err_errno(err, ENOMEM, "cannot change the VM");
-    }
-
-    domain = virDomainDefineXMLFlags(op->lease.conn, xml,
-                                     VIR_DOMAIN_DEFINE_VALIDATE);
-    if (domain == NULL) {
-        return virt_error(err, "cannot change the VM");
-    }
-
-    (void) virDomainFree(domain);
-
-    return 0;
-}
-
-
 /* The definition's; and the running domain's, so that all show the same. */
 static int
 vm_set_metadata(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
@@ -299,7 +269,7 @@ vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
 
     if (rc == 0) {
         vm_step(&op, "changing the VM");
-        rc = hardware ? vm_redefine(&op, &new, err)
+        rc = hardware ? vm_redefine(&op, &new, VIR_DOMAIN_DEFINE_VALIDATE, err)
                       : vm_set_metadata(&op, &new, err);
     }
 

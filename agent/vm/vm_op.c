@@ -394,27 +394,60 @@ vm_resume_now(vm_op_t *op, hatch_err_t *err)
 
 
 int
-vm_unpause(vm_op_t *op, hatch_err_t *err)
+vm_rouse(vm_op_t *op, int *state, hatch_err_t *err)
 {
-    int  state, reason;
+    int  reason;
 
-    vm_step(op, "resuming the VM");
-
-    if (virDomainGetState(op->domain, &state, &reason, 0) == -1) {
+    if (virDomainGetState(op->domain, state, &reason, 0) == -1) {
         return virt_error(err, "cannot look at the VM");
     }
 
-    if (state == VIR_DOMAIN_PMSUSPENDED) {
-        if (virDomainPMWakeup(op->domain, 0) == -1) {
-            return virt_error(err, "cannot wake the guest, which has "
-                              "suspended itself");
-        }
-
-        /* QEMU says so a moment later */
-        (void) table_wait(op->vm.id, HATCH_STATE_RUNNING, VM_WAKEUP_TIMEOUT);
-
+    if (*state != VIR_DOMAIN_PMSUSPENDED) {
         return 0;
     }
 
-    return state == VIR_DOMAIN_PAUSED ? vm_resume_now(op, err) : 0;
+    if (virDomainPMWakeup(op->domain, 0) == -1) {
+        return virt_error(err, "cannot wake the guest, which has suspended "
+                          "itself");
+    }
+
+    /* QEMU says so a moment later */
+    (void) table_wait(op->vm.id, HATCH_STATE_RUNNING, VM_WAKEUP_TIMEOUT);
+
+    return 0;
+}
+
+
+int
+vm_unpause(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc, state;
+
+    vm_step(op, "resuming the VM");
+    rc = vm_rouse(op, &state, err);
+
+    return rc == 0 && state == VIR_DOMAIN_PAUSED ? vm_resume_now(op, err) : rc;
+}
+
+
+int
+vm_redefine(vm_op_t *op, const vm_t *vm, unsigned flags, hatch_err_t *err)
+{
+    cleanup_free char           *text = NULL, *xml = NULL;
+    cleanup_domain virDomainPtr  domain = NULL;
+
+    text = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE
+                                           | VIR_DOMAIN_XML_SECURE);
+    if (text == NULL) {
+        return virt_error(err, "cannot read the domain");
+    }
+
+    xml = xml_edit_domain(text, vm, op->config->guest_isolation != 0);
+    if (xml == NULL) {
+        return hatch_err_errno(err, ENOMEM, "cannot define the VM");
+    }
+
+    domain = virDomainDefineXMLFlags(op->lease.conn, xml, flags);
+
+    return domain != NULL ? 0 : virt_error(err, "cannot define the VM");
 }

@@ -115,6 +115,12 @@ int vm_unstall(vm_op_t *op, hatch_err_t *err);
 /* The same at once, for a guest that is thought to be paused. */
 int vm_resume_now(vm_op_t *op, hatch_err_t *err);
 
+/*
+ * Wakes a guest that has suspended itself, and no other: QEMU can neither pause
+ * nor save it.  *state is libvirt's of before.
+ */
+int vm_rouse(vm_op_t *op, int *state, hatch_err_t *err);
+
 /* 1 if there is a process, 0 if there is none, or an error. */
 int vm_is_active(vm_op_t *op, hatch_err_t *err);
 
@@ -125,6 +131,13 @@ int vm_is_active(vm_op_t *op, hatch_err_t *err);
  * "snapshot" or "restore".
  */
 int vm_check_disks(vm_op_t *op, const char *what, hatch_err_t *err);
+
+/*
+ * Writes the definition anew, with vm's metadata, vCPUs and memory; flags are
+ * libvirt's, of virDomainDefineXMLFlags().
+ */
+int vm_redefine(vm_op_t *op, const vm_t *vm, unsigned flags,
+    hatch_err_t *err);
 
 /* Ends and undefines the domain, if there is one. */
 int vm_undefine(vm_op_t *op, hatch_err_t *err);

@@ -93,14 +93,9 @@ vm_idle_pause(const config_t *config, const char *id, hatch_err_t *err)
 static int
 sleep_step_save(vm_op_t *op, hatch_err_t *err)
 {
-    int  state, reason, rc = 0;
+    int  rc, state;
 
-    /* one that has suspended itself cannot be saved before it is awake */
-    if (virDomainGetState(op->domain, &state, &reason, 0) == 0
-        && state == VIR_DOMAIN_PMSUSPENDED)
-    {
-        rc = vm_unpause(op, err);
-    }
+    rc = vm_rouse(op, &state, err);
 
     if (rc == 0
         && virDomainManagedSave(op->domain, VIR_DOMAIN_SAVE_RUNNING) == -1)
