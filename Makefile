@@ -44,7 +44,7 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-cloud-init test-nginx test-all test-asan \
+        test-e2e test-host test-container test-cloud-init test-nginx test-all test-asan \
         test-module-asan test-tsan test-valgrind soak bench bench-quick \
         bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
         clean help \
@@ -212,6 +212,11 @@ test-e2e: test-ready
 test-host: test-ready
 	@$(PROVE) t/host/*.t
 
+## test-container  the container images, run by podman
+test-container: test-ready | deps-container
+	+@flock $(BUILD) util/build-container $(BUILD)/container
+	@$(PROVE) t/container/*.t
+
 SOAK_SECONDS ?= 600
 SOAK_CLIENTS ?= 8
 
@@ -322,8 +327,8 @@ C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] 
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c \
                          t/fuzz/*.[ch] \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
-              util/build-image util/build-module util/build-nginx util/deps \
+SCRIPTS     = deploy/image/hatch-start docs/model/check util/apt-suite \
+              util/build-cloud-image util/build-container util/build-image util/build-module util/build-nginx util/deps \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
               util/run util/run-firewall util/run-inside t/lib/host \
               t/lib/traces t/lib/watched-nginx t/lib/world .ci/run

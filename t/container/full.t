@@ -1,0 +1,84 @@
+#!/usr/bin/perl
+
+# hatch:full has a real VM: by the command of docs/containers.md as it stands
+# there.  The guest answers through nginx, sleeps and is woken, and with the
+# same volume another container has it again, with its memory.
+
+use strict;
+use warnings;
+
+use Test::Hatch world => 'plain';
+use Test::Hatch::Container;
+use Test::More;
+
+my ($command) = slurp("$top/docs/containers.md") =~
+    /^    # podman run (.*?hatch:full)$/ms;
+ok($command, 'docs/containers.md has the command') or BAIL_OUT('no command');
+$command =~ s/\\\n\s*//g;
+
+# the network and the image of the demo, and nothing else, are the test's
+$command =~ s/^-d --name (\S+) //;
+my $name = $1;
+my $more = "-v $Test::Hatch::build/image:/boot-image:ro "
+         . '-e HATCH_DEFAULT_KERNEL_PATH=/boot-image/vmlinuz '
+         . '-e HATCH_DEFAULT_INITRD_PATH=/boot-image/initrd ';
+
+sub up {
+    run_container($name, $more . $command);
+    wait_until('ready', sub { outside_get('/readyz')->{status} == 200 }, 60)
+        or diag container_log($name);
+}
+
+sub call {
+    my ($method, $path, $body) = @_;
+    my $out = inside($name, "curl -s -m 120 -X $method http://localhost:8080$path"
+                     . ($body ? " -d '$body'" : ''));
+    return eval { json($out) } // diag($out);
+}
+
+sub guest {
+    my ($path) = @_;
+    return outside_get(":9090$path", '-m 120 -H "Host: demo.hatch.localhost"');
+}
+
+up();
+like(container_log($name), qr/in a libvirt of its own/,
+     'the libvirt is its own');
+my $vm = call('POST', '/vms', '{"mem_mib": 128}');
+is($vm->{state}, 'running', 'a VM runs');
+call('POST', "/vms/$vm->{id}/routes",
+     '{"subdomain": "demo", "target_port": 80}');
+my $r = guest('/');
+is($r->{status}, 200, 'another machine reaches it');
+like($r->{body}, qr/Hello from a virtual machine/, 'the guest itself');
+guest('/cgi-bin/state?kept');
+
+# --- it sleeps, and is woken ---
+
+call('POST', "/vms/$vm->{id}/pause");
+is(guest('/cgi-bin/state')->{status}, 200, 'paused, it is woken');
+
+# --- another container with the same volume ---
+
+podman("stop -t 60 $name");
+is(exit_code($name, 60), 0, 'stopped: 0');
+remove($name);
+up();
+wait_until('the VM is there', sub {
+    call('GET', "/vms/$vm->{id}")->{state} =~ /snapshotted|running/;
+}, 30);
+$r = guest('/cgi-bin/state');
+is($r->{status}, 200, 'its route leads to it');
+like($r->{body}, qr/^memory kept$/m, 'its memory is what it was');
+remove($name);
+
+# --- without what the command gives it ---
+
+(my $less = $command) =~ s/--\S+[ =](?:NET_ADMIN|\S*unmask|\S*tun)\S* //g;
+run_container($name, $more . $less);
+is(exit_code($name, 60), 1, 'without the capabilities: 1');
+like(container_log($name), qr/Read-only file system|not permitted/,
+     'and the real error');
+remove($name);
+
+all_done();
