@@ -92,6 +92,13 @@ isnt(inside('open', "curl -s -o /dev/null -w '%{http_code}' "
 my $r = outside_get(':9090/vms', '-H "Host: x.hatch.localhost"');
 is($r->{status}, 404, 'the proxy answers');
 like($r->{body}, qr/route/, 'that there is no such route');
+
+# all of them were told apart
+my %clients = map { $_ => 1 } container_log('open') =~
+    /\[error\].* access forbidden by rule, client: (\S+),/g;
+is_deeply([sort keys %clients], [sort '192.0.2.1', '192.0.2.2',
+                                 $ip =~ s/\d+$/1/r, $ip], 'clients in the log');
+allow_log(qr/access forbidden by rule/);
 remove('open');
 
 # --- with keys ---
@@ -139,7 +146,7 @@ sub refused {
 }
 
 refused('no such file', '-e HATCH_API_KEYS_FILE=/keys/none',
-        qr{/keys/none.* failed \(2: No such file or directory\)});
+        qr{cannot open "/keys/none" \(2: No such file or directory\)});
 refused('not a whole path', '-e HATCH_API_KEYS_FILE=keys',
         qr{HATCH_API_KEYS_FILE is "keys", it must be a whole path});
 refused('a path that is more than one',
