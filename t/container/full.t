@@ -11,14 +11,10 @@ use Test::Hatch world => 'plain';
 use Test::Hatch::Container;
 use Test::More;
 
-my ($command) = slurp("$top/docs/containers.md") =~
-    /^    # podman run (.*?hatch:full)$/ms;
-ok($command, 'docs/containers.md has the command') or BAIL_OUT('no command');
-$command =~ s/\\\n\s*//g;
+my $command = documented(qr/hatch:full$/);
+my $name = 'hatch';
 
-# the network and the image of the demo, and nothing else, are the test's
-$command =~ s/^-d --name (\S+) //;
-my $name = $1;
+# the demo's guest is the default image
 my $more = "-v $Test::Hatch::build/image:/boot-image:ro "
          . '-e HATCH_DEFAULT_KERNEL_PATH=/boot-image/vmlinuz '
          . '-e HATCH_DEFAULT_INITRD_PATH=/boot-image/initrd ';

@@ -20,7 +20,7 @@ use Test::More;
 
 our @EXPORT = qw(
     podman run_container remove container_log container_state exit_code inside
-    outside outside_get curl all_done
+    documented outside outside_get curl all_done
 );
 
 my $storage = "$Test::Hatch::build/container/storage";
@@ -90,6 +90,18 @@ sub run_container {
     $logged{$name} = 1;
     diag(slurp("$dir/podman/errors")) if !defined $id;
     return $id;
+}
+
+
+# What docs/containers.md has behind "podman run -d --name hatch": the command
+# that ends as told, in one line.
+sub documented {
+    my ($end) = @_;
+    my $docs = slurp("$top/docs/containers.md") =~ s/\\\n\s*//gr;
+    my @found = grep /$end/,
+                $docs =~ /^    # podman run -d --name hatch (.*)$/mg;
+    is(scalar @found, 1, "docs/containers.md has one command, $end");
+    return $found[0];
 }
 
 
