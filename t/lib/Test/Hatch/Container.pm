@@ -146,7 +146,7 @@ sub inside {
 # What curl gets: status and body.
 sub curl {
     my ($arguments, $before) = @_;
-    my $out = qx(@{[$before // '']} curl -s -m 20 -w '\\n%{http_code}' $arguments);
+    my $out = qx(@{[$before // '']} curl -s -m 60 -w '\\n%{http_code}' $arguments);
     my ($body, $status) = $out =~ /\A(.*)\n(\d{3})\z/s;
     return { status => $status // '000', body => $body // '' };
 }
