@@ -81,6 +81,8 @@ like(inside('open', 'curl -sS http://127.0.0.1:8080/vms'), qr/^\[\]$/,
      'the container itself: open');
 like(inside('open', 'curl -sS http://localhost:8080/vms'), qr/^\[\]$/,
      'by name, too');
+like(inside('open', "curl -sS 'http://[::1]:8080/vms'"), qr/^\[\]$/,
+     'by IPv6, too') if slurp('/proc/net/if_inet6');
 like(inside('open', 'curl -sS http://localhost:8080/metrics'),
      qr/^hatch_vms\b/m, 'and its metrics');
 like(inside('open', 'curl -sS --unix-socket /run/hatch/agent.sock '
@@ -105,7 +107,7 @@ remove('open');
 
 my $key = 'correct-horse';
 mkdir "$dir/etc";
-write_file("$dir/etc/keys", 'alice ' . sha256_hex($key) . "\n");
+write_file("$dir/etc/keys", '');
 
 for my $way (
     ['a mounted file', "-v $dir/etc/keys:/etc/hatch/api_keys:ro"],
@@ -113,6 +115,7 @@ for my $way (
      . '-e HATCH_API_KEYS_FILE=/keys/keys'])
 {
     my ($what, $arguments) = @$way;
+    write_file("$dir/etc/keys", 'alice ' . sha256_hex($key) . "\n");
     run_container('keys', "@published $arguments hatch:latest");
     wait_until('it is up', sub { outside_get('/readyz')->{status} == 200 });
 
@@ -131,6 +134,15 @@ for my $way (
     is(outside_get('/healthz')->{status}, 200, 'health needs none');
     like(inside('keys', 'curl -s http://localhost:8080/vms'),
          qr/"unauthorized"/, 'the container itself needs one');
+
+    # another key takes the place of the first
+    write_file("$dir/etc/keys", 'bob ' . sha256_hex("new $key") . "\n");
+    podman('kill -s HUP keys');
+    wait_until('SIGHUP: the old key opens nothing', sub {
+        outside_get('/vms', "-H 'X-API-Key: $key'")->{status} == 401;
+    });
+    is(outside_get('/vms', "-H 'X-API-Key: new $key'")->{status}, 200,
+       'the new one does');
     remove('keys');
 }
 

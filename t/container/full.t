@@ -53,6 +53,19 @@ guest('/cgi-bin/state?kept');
 call('POST', "/vms/$vm->{id}/pause");
 is(guest('/cgi-bin/state')->{status}, 200, 'paused, it is woken');
 
+# --- its libvirt dies ---
+
+sub restarted {
+    return container_log($name) =~
+        /^hatch-start: libvirtd ended with status 137, it is started again/m
+        && outside_get('/readyz')->{body} =~ /"libvirt":"connected"/;
+}
+
+inside($name, q{bash -c 'kill -KILL $(cat /run/libvirtd.pid)'});
+wait_until('libvirtd is started again', \&restarted, 60);
+is(guest('/cgi-bin/state')->{body} =~ /^memory (.*)$/m && $1, 'kept',
+   'the VM has not noticed');
+
 # --- another container with the same volume ---
 
 podman("stop -t 60 $name");
