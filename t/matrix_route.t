@@ -435,6 +435,20 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
                   '200 A GET /vm/x');
         }],
 
+    # that of docs/directives.md
+    'proxy_store behind try_files' => [{ held => 0 }, q{
+        location / { root DIR/store/doc/$host; try_files $uri @vm; }
+        location @vm { ROUTE PASS root DIR/store/doc/$host; proxy_store on; } },
+        'GET a /x' => '200 A GET /x',
+        'GET b /x' => '200 B GET /x',
+        'a file wakes nobody' => sub {
+            my ($port, $name) = @_;
+            sleep_now();
+            check($name, ask($port, 'GET a /x'), '200 A GET /x');
+            is(Test::Hatch::state($vm{a}), 'paused', "$name: it sleeps on");
+            check($name, ask($port, 'GET a /y'), '200 A GET /y');
+        }],
+
     # --- limits, buffering, versions ---
 
     'limit_req' => [{ held => 0 }, q{
