@@ -21,9 +21,9 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 SHAREDIR    = $(PREFIX)/share/hatch
 
 CONTRACT    = activity err file guard id state zone zone_writer
-LIB         = json json_number route_index route_store route_store_base \
-              route_store_build route_store_index route_store_list \
-              route_store_write uri
+LIB         = json json_number json_text route_index route_store \
+              route_store_base route_store_build route_store_index \
+              route_store_list route_store_write uri
 AGENT       = $(sort $(patsubst agent/%.c,%,$(wildcard agent/*.c \
                                                    agent/*/*.c)))
 
