@@ -12,6 +12,7 @@
 #define HATCH_ERR_H_INCLUDED
 
 #include <stdarg.h>
+#include <stddef.h>
 
 
 typedef enum {
@@ -70,5 +71,12 @@ int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
  * other byte that belongs to none becomes '?'.
  */
 void hatch_err_utf8(char *text);
+
+/*
+ * The length of the UTF-8 character that a text of at least one byte begins
+ * with, 1 to 4 (RFC 3629; none overlong, no surrogates); 0: the byte begins
+ * none; -n: there are only the first n bytes of one.
+ */
+int hatch_err_character(const char *text, size_t len);
 
 #endif /* HATCH_ERR_H_INCLUDED */
