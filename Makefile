@@ -44,14 +44,12 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-cloud-init test-nginx test-suite test-all \
-        test-asan \
-        test-module-asan test-tsan test-valgrind soak bench bench-quick \
-        bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
-        clean help \
-        build-all build-module build-agent build-image build-tests build-fuzzed \
-        compiled \
-        test-ready
+        test-e2e test-host test-container test-cloud-init test-nginx \
+        test-suite test-all test-asan test-module-asan test-tsan \
+        test-valgrind soak bench bench-quick bench-wake check coverage fuzz \
+        fuzz-targets fuzz-requests install clean help \
+        build-all build-module build-agent build-image build-tests \
+        build-fuzzed compiled test-ready container-images
 
 .DEFAULT_GOAL = all
 
@@ -191,8 +189,8 @@ test-ready: | deps-test
 	+@$(BUILD_WITH) build-all build-image build-tests
 
 ## test          everything below; what CI runs
-test: test-ready
-	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
+test: test-ready container-images
+	@$(PROVE) t/host/*.t t/container/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-unit     C programs: contract, libraries, some of the agent
@@ -215,6 +213,15 @@ test-e2e: test-ready
 ## test-host     the same where Debian's own libvirt and systemd run
 test-host: test-ready
 	@$(PROVE) t/host/*.t
+
+# hatch:latest and hatch:full from the working tree
+container-images: | deps-container
+	@mkdir -p $(BUILD) && flock $(BUILD) \
+	    util/build-container $(BUILD)/container
+
+## test-container  the container images, with podman, Compose and kube play
+test-container: test-ready container-images
+	@$(PROVE) t/container/*.t
 
 SOAK_SECONDS ?= 600
 SOAK_CLIENTS ?= 8
@@ -342,11 +349,13 @@ C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] 
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c \
                          t/fuzz/*.[ch] \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
-              util/build-image util/build-module util/build-nginx util/deps \
+SCRIPTS     = deploy/image/hatch-start docs/model/check util/apt-suite \
+              util/build-cloud-image util/build-container util/build-image \
+              util/build-module util/build-nginx util/deps \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
-              util/suite util/run util/run-firewall util/run-inside t/lib/host \
-              t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
+              util/suite util/run util/run-firewall util/run-inside \
+              t/lib/cgroups t/lib/host t/lib/traces t/lib/watched-nginx \
+              t/lib/world .ci/run
 # with a sanitizer the compiler sees fewer paths, and warns where there is none
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \
               -Wno-maybe-uninitialized
