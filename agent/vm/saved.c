@@ -93,7 +93,7 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 
     return hatch_err_set(err, HATCH_ERR_KEPT, "the saved memory is kept, it "
                          "could not be restored now (POST /vms/%s/stop gives "
-                         "it up): %.120s", op->vm.id, why.text);
+                         "it up): %.380s", op->vm.id, why.text);
 }
 
 
@@ -105,8 +105,8 @@ saved_give_up(vm_op_t *op, const char *why, hatch_err_t *err)
     hatch_err_t  failed;
 
     if (saved_file_put_aside(op, aside, &failed) != 0) {
-        (void) hatch_err_set(err, HATCH_ERR_LIBVIRT, "it is bad (%.80s), and "
-                             "%.120s", why, failed.text);
+        (void) hatch_err_set(err, HATCH_ERR_LIBVIRT, "it is bad (%.180s), and "
+                             "%.180s", why, failed.text);
         return saved_kept(op, err);
     }
 
