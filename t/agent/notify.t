@@ -124,7 +124,7 @@ hears('it says what it waits for', qr/^STATUS=asking libvirt for its VMs$/m);
 hears('ready without libvirt', qr/^READY=1$/m, 15);
 my $took = time - $began;
 ok($took > 9.5 && $took < 13, "after ten seconds ($took)");
-like(heard(), qr/^STATUS=libvirt is away, no VM is known yet$/m, 'and says so');
+hears('and it says so', qr/^STATUS=libvirt is away, no VM is known yet$/m);
 stop_agent();
 
 # --- one that cannot start ---
