@@ -38,7 +38,7 @@ check_has_tool(const char *name)
 static int
 check_is_system(const config_t *config)
 {
-    place_t  place;
+    place_t  place = { "", "" };
 
     place_read(config->connect, &place);
 
