@@ -21,9 +21,9 @@ MODULEDIR   = $(PREFIX)/lib/nginx/modules
 SHAREDIR    = $(PREFIX)/share/hatch
 
 CONTRACT    = activity err file guard id state zone zone_writer
-LIB         = json json_number route_index route_store route_store_base \
-              route_store_build route_store_index route_store_list \
-              route_store_write uri
+LIB         = json json_number json_text route_index route_store \
+              route_store_base route_store_build route_store_index \
+              route_store_list route_store_write uri
 AGENT       = $(sort $(patsubst agent/%.c,%,$(wildcard agent/*.c \
                                                    agent/*/*.c)))
 
@@ -45,11 +45,11 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
         test-e2e test-host test-container test-cloud-init test-nginx \
-        test-all test-asan test-module-asan test-tsan test-valgrind soak \
-        bench bench-quick bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
-        clean help \
-        build-all build-module build-agent build-image build-tests compiled \
-        test-ready container-images
+        test-suite test-all test-asan test-module-asan test-tsan \
+        test-valgrind soak bench bench-quick bench-wake check coverage fuzz \
+        fuzz-targets fuzz-requests install clean help \
+        build-all build-module build-agent build-image build-tests \
+        build-fuzzed compiled test-ready container-images
 
 .DEFAULT_GOAL = all
 
@@ -89,7 +89,9 @@ build-agent: $(BUILD)/hatch-agent $(BUILD)/hatch-zone
 
 # all that a compiler sees, for other compilers and flags
 compiled:
-	+@$(BUILD_WITH) build-all build-tests
+	+@$(BUILD_WITH) build-all build-tests build-fuzzed
+
+build-fuzzed: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard t/fuzz/*.c))
 
 # nginx's own make knows what its files depend on
 build-module:
@@ -160,8 +162,8 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 $(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 
 # what runs nginx itself: again with reloads instead of restarts
-HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/example.t \
-              t/model.t t/reliability.t t/upstream.t,\
+HUP_T       = $(filter-out t/builds.t t/cache.t t/contract.t t/deploy.t \
+              t/example.t t/model.t t/reliability.t t/upstream.t,\
               $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
@@ -285,7 +287,23 @@ else
 	@TEST_NGINX_USE_HUP=1 $(call PROVE_WITH,$(NGINX),sbin/nginx) $(HUP_T)
 endif
 
-## test-all      test, then test-nginx with each of them; hours
+# --- other releases of Debian, each in build-suite-NAME (util/suite) ---
+
+SUITE      ?= trixie
+SUITES      = trixie sid
+
+## test-suite    SUITE=trixie or sid: this tree built and tested in that
+##               release of Debian, with its compiler, nginx, libvirt and
+##               libraries; all but test-host
+test-suite: | deps-suite
+	@util/suite --online $(SUITE) build-suite-$(SUITE) \
+	    make --no-print-directory all test-ready
+	@util/suite $(SUITE) build-suite-$(SUITE) \
+	    make --no-print-directory -k $(SUITE_GOALS)
+
+SUITE_GOALS ?= test-unit test-agent test-module test-e2e
+
+## test-all      test, then test-nginx and test-suite with each of them; hours
 test-all:
 	+@bad=; $(MAKE) --no-print-directory test || bad=1.22; \
 	for nginx in $(NGINX_FULL) $(NGINX_SMOKE); do \
@@ -335,8 +353,9 @@ SCRIPTS     = deploy/image/hatch-start docs/model/check util/apt-suite \
               util/build-cloud-image util/build-container util/build-image \
               util/build-module util/build-nginx util/deps \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
-              util/run util/run-firewall util/run-inside t/lib/cgroups \
-              t/lib/host t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
+              util/suite util/run util/run-firewall util/run-inside \
+              t/lib/cgroups t/lib/host t/lib/traces t/lib/watched-nginx \
+              t/lib/world .ci/run
 # with a sanitizer the compiler sees fewer paths, and warns where there is none
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \
               -Wno-maybe-uninitialized

@@ -48,14 +48,15 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
 
     vm_step_kill(op->config);
 
-    if (virDomainIsActive(op->domain) == 1
-        && virDomainDestroy(op->domain) == -1
-        && virDomainIsActive(op->domain) == 1)
+    if (virDomainIsActive(op->domain) != 1
+        || virDomainDestroy(op->domain) == 0)
     {
-        return virt_error(err, "cannot stop the VM");
+        return 0;
     }
 
-    return 0;
+    rc = virt_error(err, "cannot stop the VM");
+
+    return virDomainIsActive(op->domain) == 1 ? rc : 0;
 }
 
 
@@ -137,6 +138,14 @@ delete_routes(vm_op_t *op, hatch_err_t *err)
 }
 
 
+/* What could not be removed no orphan should be: recovery tries again. */
+static int
+delete_check(vm_op_t *op, hatch_err_t *err)
+{
+    return files_check_deleted(op->config, op->vm.id, err);
+}
+
+
 /*
  * The files, which may be what fills the disk, before the routes, which need
  * room to be deleted.  libvirt and the table have forgotten the VM before, so
@@ -150,6 +159,7 @@ static const step_t  delete_steps[] = {
     { .name = "files", .run = delete_files },
     { .name = "released", .run = vm_release },
     { .name = "routes", .run = delete_routes },
+    { .name = "checked", .run = delete_check },
     { .name = NULL }
 };
 
