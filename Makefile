@@ -406,7 +406,7 @@ deb: | deps-deb
 
 # a version before, for tests of the upgrade
 deb-before: | deps-deb
-	@util/build-deb --before $(BUILD)/deb-before 0.0.9~before
+	@util/build-deb --before $(BUILD)/deb/before 0.0.9~before
 
 ## dist          hatch-VERSION.tar.xz in build, the same bytes each time: what is
 ##               committed, or without git what is there
