@@ -57,6 +57,7 @@ xml_attributes(const vm_t *vm, xml_attributes_t *a)
     xml_add_number(a, "updated", (int64_t) vm->updated);
     xml_add_timeout(a, "idle_timeout", vm->idle_timeout);
     xml_add_timeout(a, "save_after", vm->save_after);
+    xml_add_number(a, "autostart", vm->autostart != 0);
     xml_add(a, "boot_args", vm->boot_args);
 
     if (vm->enable_network) {
@@ -129,7 +130,7 @@ xml_get_timeout(xmlNodePtr node, const char *name, int64_t *ms)
 static const char *
 xml_read_attributes(xmlNodePtr node, vm_t *vm)
 {
-    uint64_t  disk = 0, network = 0, seed = 0;
+    uint64_t  disk = 0, network = 0, seed = 0, autostart = 0;
 
     if (xml_get_string(node, "name", vm->name, sizeof(vm->name)) != 0) {
         return "name";
@@ -166,6 +167,13 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
         return "idle_timeout or save_after";
     }
 
+    /* domains of before have none */
+    if (xmlHasProp(node, BAD_CAST "autostart") != NULL
+        && xml_get_number(node, "autostart", 1, &autostart) != 0)
+    {
+        return "autostart";
+    }
+
     if (network && (xml_get_ip(node, "guest_ip", &vm->guest_ip) != 0
                     || xml_get_string(node, "guest_mac", vm->guest_mac,
                                       sizeof(vm->guest_mac)) != 0))
@@ -182,6 +190,7 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
     vm->disk_mib = (unsigned) disk;
     vm->enable_network = network != 0;
     vm->has_seed = seed != 0;
+    vm->autostart = autostart != 0;
 
     return NULL;
 }
