@@ -28,7 +28,7 @@ sub host {
 sub succeeds {
     my ($name, $script) = @_;
     my $out = host($script);
-    is($? >> 8, 0, $name) or diag($out);
+    is($? >> 8, 0, $name) or diag(substr $out, -2000);
     return $out;
 }
 
@@ -41,13 +41,13 @@ sub curl {
     return eval { json($out) } // { text => $out };
 }
 
-sub page {
+sub visit {
     my ($path) = @_;
     return host("curl -si --max-time 120 http://$proxy" . ($path // '/'));
 }
 
 # The guest's state: in its memory, and on its disk.
-sub guest { return join ' ', page("/cgi-bin/state$_[0]") =~ /^(?:memory|disk) (.*)$/mg }
+sub guest { return join ' ', visit("/cgi-bin/state$_[0]") =~ /^(?:memory|disk) (.*)$/mg }
 
 sub active {
     return host('systemctl is-active hatch-agent hatch-guests nginx | xargs');
@@ -58,9 +58,11 @@ sub main_pid { return host("systemctl show -P MainPID $_[0]") }
 sub since { return host("systemctl show -P ActiveEnterTimestampMonotonic $_[0]") }
 sub qemu { return host('pgrep -f "^[^ ]*qemu-system.*guest=vm_" | xargs') }
 
-sub journal {
-    return host("journalctl -q -b -o cat --no-pager -u hatch-agent"
-                . ' -u hatch-guests');
+# What an operator would look at twice, of all boots.
+sub complaints {
+    return host('journalctl -q -p err -o cat --no-pager -u hatch-agent'
+                . ' -u hatch-guests -u nginx;'
+                . ' grep -hE "\[(alert|crit|emerg|error)\]" /var/log/nginx/*');
 }
 
 for my $deb ('deb', 'deb/before') {
@@ -86,8 +88,6 @@ is(host('stat -c "%U:%G %a" /run/hatch /var/lib/hatch/routes | xargs'),
 for my $unit ('hatch-agent', 'hatch-guests') {
     succeeds("$unit: exposure at most 2.5",
              "systemd-analyze security --threshold=25 $unit.service");
-    is(host("systemctl show -P CapabilityBoundingSet $unit"),
-       'cap_chown cap_dac_override cap_net_admin', 'and three capabilities');
 }
 
 is(host('grep ^CapEff: /proc/$(systemctl show -P MainPID hatch-agent)/status'),
@@ -115,7 +115,7 @@ my $vm = curl('POST', '/vms', '{"mem_mib":128}');
 is($vm->{state}, 'running', 'a VM') or diag explain $vm;
 my $id = $vm->{id};
 curl('POST', "/vms/$id/routes", '{"subdomain":"web","target_port":80}');
-like(page(), qr/^HTTP\/1.1 200.*Hello from a virtual machine/s,
+like(visit(), qr/^HTTP\/1.1 200.*Hello from a virtual machine/s,
      'its page, through nginx');
 is(host("ps -o user:20= -p " . qemu()), 'libvirt-qemu', 'QEMU is not root');
 
@@ -133,7 +133,7 @@ sub stay_awake {
 is(guest('?first'), 'first first', 'it remembers something');
 fall_asleep();
 is(qemu(), '', 'asleep, it has no process');
-like(page(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'a request wakes it');
+like(visit(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'a request wakes it');
 is(guest(''), 'first first', 'with its memory');
 stay_awake();
 
@@ -161,9 +161,10 @@ reap($_) for @traffic;
 
 my @sent = map { split /\n/, slurp("$dir/logs/traffic$_") } 1 .. 3;
 cmp_ok(scalar @sent, '>', 30, scalar @sent . ' requests meanwhile');
-is(join("\n", grep !/ 200$/, @sent), '', 'each is answered');
+is(scalar(grep !/ 200$/, @sent), 0, 'each is answered')
+    or diag((grep !/ 200$/, @sent)[0]);
 my %counted;
-$counted{$_}++ for page('/cgi-bin/count') =~ /^(\d+\.\d+)$/mg;
+$counted{$_}++ for visit('/cgi-bin/count') =~ /^(\d+\.\d+)$/mg;
 is(join(' ', grep +($counted{s/ .*//r} // 0) != 1, @sent), '',
    'and the guest has seen each once');
 
@@ -189,7 +190,7 @@ is(host('systemctl --failed --plain --no-legend | grep -E "hatch|nginx"'), '',
 succeeds('QEMU is replaced', 'f=$(readlink -f /usr/bin/qemu-system-x86_64)'
          . ' && cp -p $f $f.new && touch $f.new && mv $f.new $f');
 succeeds('libvirt is upgraded', 'i=/var/lib/dpkg/info/libvirt-daemon-system;'
-         . ' v=$(dpkg-query -W -f "\${Version}" libvirt-daemon-system);'
+         . ' v=$(dpkg -s libvirt-daemon-system | sed -n "s/^Version: //p");'
          . ' DPKG_MAINTSCRIPT_PACKAGE=libvirt-daemon-system; export'
          . ' DPKG_MAINTSCRIPT_PACKAGE DEBIAN_FRONTEND=noninteractive;'
          . ' $i.prerm upgrade $v && $i.postinst configure $v;'
@@ -207,7 +208,7 @@ is(active(), 'active active active', 'all is active');
 is(system($host, 'reboot') >> 8, 0, 'a reboot');
 is(active(), 'active active active', 'all is active');
 is(vm_state(), 'snapshotted', 'the VM is asleep');
-like(page(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'and woken');
+like(visit(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'and woken');
 is(guest(''), 'second second', 'where it was');
 is(since('hatch-agent') < since('nginx'), 1, 'the agent came before nginx');
 
@@ -216,12 +217,25 @@ is(since('hatch-agent') < since('nginx'), 1, 'the agent came before nginx');
 is(system($host, 'crash') >> 8, 0, 'a power cut');
 is(active(), 'active active active', 'all is active');
 is(vm_state(), 'stopped', 'the VM is stopped');
-like(page(), qr/^HTTP\/1.1 200.*desc="boot".*Hello/s, 'and booted');
+like(visit(), qr/^HTTP\/1.1 200.*desc="boot".*Hello/s, 'and booted');
 is(guest(''), ' second', 'with its disk');
 curl('POST', "/vms/$id/stop", '{}');
 is(curl('POST', "/vms/$id/restore", qq({"snapshot_id":"$snapshot->{id}"}))
    ->{state}, 'running', 'the snapshot is restored');
 is(guest(''), 'first first', 'and is what it was');
+
+# --- memory that cannot be restored, which the unit has to put aside ---
+
+fall_asleep();
+succeeds('saved memory is spoilt',
+         "truncate -s 4096 /var/lib/libvirt/qemu/save/$id.save");
+like(visit(), qr/^HTTP\/1.1 200.*desc="boot".*Hello/s, 'the VM is booted');
+is(guest(''), ' first', 'with its disk');
+stay_awake();
+like(host("ls /var/lib/libvirt/qemu/save"), qr/^$id\.save\.aside-\S+$/,
+     'the memory is put aside');
+curl('DELETE', "/orphans/$id");
+is(host("ls /var/lib/libvirt/qemu/save"), '', 'and deleted when asked for');
 
 # --- removed, and back ---
 
@@ -237,7 +251,7 @@ is(qemu(), $was{qemu}, 'the VM runs on');
 succeeds('back again', "dpkg -i $build/deb/*.deb");
 is(active(), 'active active active', 'all is active');
 is(qemu(), $was{qemu}, 'the VM runs on');
-is(guest(''), 'first first', 'and is served');
+is(guest('?third'), 'third third', 'and is served');
 
 # --- purged ---
 
@@ -255,12 +269,13 @@ succeeds('and installed again', "dpkg -i $build/deb/*.deb &&"
          . ' ln -s ../sites-available/hatch /etc/nginx/sites-enabled/ &&'
          . ' systemctl reload nginx');
 wait_until('nginx listens', sub { curl('GET', '/healthz')->{status} });
-is(guest(''), 'first first', 'the VM is as it was');
+is(guest(''), 'third third', 'the VM is as it was');
+is(complaints(), '', 'no error in any log');
 is(curl('DELETE', "/vms/$id")->{status}, 'deleted', 'deleted');
 curl('DELETE', '/images/img_default');
 host('rm /var/lib/hatch/images/*');
 succeeds('dpkg -P', 'dpkg -P hatch-agent libnginx-mod-http-hatch');
-is(host('ls -d /var/lib/hatch/agent /var/lib/hatch/images 2>/dev/null'), '',
+is(host('find /var/lib/hatch/agent /var/lib/hatch/images 2>/dev/null'), '',
    'without a VM nothing is left of the agent');
 
 is(system($host, 'down') >> 8, 0, 'the host ends');
