@@ -168,8 +168,8 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 $(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 
 # what runs nginx itself: again with reloads instead of restarts
-HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/example.t \
-              t/model.t t/reliability.t t/upstream.t,\
+HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/dist.t \
+              t/example.t t/man.t t/model.t t/reliability.t t/upstream.t,\
               $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
@@ -195,7 +195,7 @@ test-ready: | deps-test
 	+@$(BUILD_WITH) build-all build-image build-tests
 
 ## test          everything below; what CI runs
-test: test-ready
+test: test-ready deb deb-before
 	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
@@ -216,8 +216,8 @@ test-agent: test-ready
 test-e2e: test-ready
 	@$(PROVE) t/e2e/*.t
 
-## test-host     the same where Debian's own libvirt and systemd run
-test-host: test-ready
+## test-host     the same where Debian's own libvirt and systemd run; the packages
+test-host: test-ready deb deb-before
 	@$(PROVE) t/host/*.t
 
 SOAK_SECONDS ?= 600
