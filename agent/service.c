@@ -19,7 +19,8 @@ static uint64_t  service_began;
 static int       service_ready;
 
 
-static void
+/* Is libvirt connected, and are its VMs published?  Says so. */
+static int
 service_status(void)
 {
     int       connected;
@@ -40,24 +41,25 @@ service_status(void)
     }
 
     notify_status(text);
+
+    return connected && table_is_complete();
 }
 
 
 int
 service_beat(void)
 {
+    int       published = service_status();
     uint64_t  now = hatch_clock_ms();
 
     service_began = service_began != 0 ? service_began : now;
 
-    if (!service_ready && (table_is_complete()
-                           || now - service_began >= SERVICE_PATIENCE))
+    if (!service_ready
+        && (published || now - service_began >= SERVICE_PATIENCE))
     {
         service_ready = 1;
         notify_send("READY=1");
     }
-
-    service_status();
 
     return service_ready;
 }

@@ -73,7 +73,8 @@ check_interfaces(check_t *check, int active, const char *bridge,
     for (i = all; i != NULL; i = i->ifa_next) {
         if (i->ifa_addr == NULL || i->ifa_netmask == NULL
             || i->ifa_addr->sa_family != AF_INET
-            || strcmp(i->ifa_name, bridge) == 0)
+            || strcmp(i->ifa_name, bridge) == 0
+            || strcmp(i->ifa_name, check->config->bridge_name) == 0)
         {
             continue;
         }
@@ -214,7 +215,7 @@ check_dns(check_t *check, uint32_t gateway)
 
 /* Whatever network it will be: it has the gateway and prefix of bridge_cidr. */
 static void
-check_start(check_t *check, int active)
+check_start(check_t *check, int active, const char *bridge)
 {
     char            address[64];
     uint32_t        gateway, mask;
@@ -228,7 +229,7 @@ check_start(check_t *check, int active)
     gateway = ntohl(in.s_addr);
     mask = check_mask(prefix);
 
-    check_interfaces(check, active, check->config->bridge_name, gateway, mask);
+    check_interfaces(check, active, bridge, gateway, mask);
     check_networks(check, gateway, mask);
 
     if (!active) {
@@ -242,6 +243,7 @@ check_network(check_t *check)
 {
     int                            active = 0;
     hatch_err_t                    err;
+    cleanup_free char             *bridge = NULL;
     cleanup_network virNetworkPtr  network = NULL;
 
     if (net_follow(check->conn, check->config, 1, &err) != 0) {
@@ -260,8 +262,11 @@ check_network(check_t *check)
         return;
     }
 
+    /* of a network that the agent may yet make anew */
+    bridge = network != NULL ? virNetworkGetBridgeName(network) : NULL;
+
     if (check->local) {
-        check_start(check, active);
+        check_start(check, active, bridge != NULL ? bridge : "");
     }
 
     if (spoof_check(check->config, &err) != 0) {

@@ -117,7 +117,9 @@ listen_unix(listen_t *listener, const config_t *config, const char *key,
 
     (void) unlink(path);
 
-    if (listen_bind(listener, config->socket_gid) == -1 || lstat(path, &st) == -1) {
+    if (listen_bind(listener, config->socket_gid) == -1
+        || lstat(path, &st) == -1)
+    {
         rc = hatch_err_errno(err, errno, "cannot listen on \"%s\"", path);
         (void) close(listener->fd);
         listener->fd = -1;

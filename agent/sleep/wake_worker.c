@@ -181,9 +181,9 @@ worker_accept(uint64_t now)
     workers.is_short = 0;
 
     if (!listen_trusts(fd, workers.config, &uid)) {
-        log_event(LOG_WARN, "user %d may not use the wake socket: it is neither "
-                  "root nor in the group of nginx's workers or of the sockets",
-                  (int) uid);
+        log_event(LOG_WARN, "user %d may not use the wake socket: it is "
+                  "neither root nor in the group of nginx's workers or of the "
+                  "sockets", (int) uid);
         (void) close(fd);
         return;
     }

@@ -14,8 +14,8 @@ int host_kvm_seen(void);
 
 /*
  * Tries to open /dev/kvm as that user, in a process of its own: 0, the errno
- * (ENODEV for a file that is no KVM), or -1 if it could not be tried and its mode
- * does not forbid it.
+ * (ENODEV for a file that is no KVM), or -1 if it could not be tried and its
+ * mode does not forbid it.
  */
 int host_kvm_open_as(const qemu_user_t *user);
 

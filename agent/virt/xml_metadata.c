@@ -126,11 +126,29 @@ xml_get_timeout(xmlNodePtr node, const char *name, int64_t *ms)
 }
 
 
+/* Domains of before have none. */
+static int
+xml_get_autostart(xmlNodePtr node, int *autostart)
+{
+    uint64_t  n = 0;
+
+    if (xmlHasProp(node, BAD_CAST "autostart") != NULL
+        && xml_get_number(node, "autostart", 1, &n) != 0)
+    {
+        return -1;
+    }
+
+    *autostart = n != 0;
+
+    return 0;
+}
+
+
 /* NULL, or the name of the attribute that is not as we write it. */
 static const char *
 xml_read_attributes(xmlNodePtr node, vm_t *vm)
 {
-    uint64_t  disk = 0, network = 0, seed = 0, autostart = 0;
+    uint64_t  disk = 0, network = 0, seed = 0;
 
     if (xml_get_string(node, "name", vm->name, sizeof(vm->name)) != 0) {
         return "name";
@@ -167,10 +185,7 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
         return "idle_timeout or save_after";
     }
 
-    /* domains of before have none */
-    if (xmlHasProp(node, BAD_CAST "autostart") != NULL
-        && xml_get_number(node, "autostart", 1, &autostart) != 0)
-    {
+    if (xml_get_autostart(node, &vm->autostart) != 0) {
         return "autostart";
     }
 
@@ -190,7 +205,6 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
     vm->disk_mib = (unsigned) disk;
     vm->enable_network = network != 0;
     vm->has_seed = seed != 0;
-    vm->autostart = autostart != 0;
 
     return NULL;
 }
