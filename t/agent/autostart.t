@@ -106,6 +106,19 @@ ok(wait_until('the marks are of this boot', sub {
     slurp("$dir/state/boot_id") eq slurp('/proc/sys/kernel/random/boot_id') =~ s/\n//r
 }), 'the marks are of this boot');
 
+# a libvirt that hangs holds up no host that stops
+my ($libvirtd) = slurp('/run/libvirtd.pid') =~ /(\d+)/;
+kill_pid('STOP', $libvirtd);
+stop_agent();
+{
+    local $ENV{HATCH_SAVE_ALL_TIMEOUT} = 1;
+    my $out = qx(timeout 20 '$Test::Hatch::build/hatch-agent' --save-all --connect qemu:///system --state-dir '$dir/state' 2>&1);
+    is($? >> 8, 1, '--save-all with a libvirt that hangs');
+    like($out, qr/error: no VM is saved: libvirt has not answered within 1 s/, 'says so');
+}
+kill_pid('CONT', $libvirtd);
+start_agent(%agent);
+
 # from its memory: saved as the host stopped, after the agent
 stop_agent();
 $r = qx('$Test::Hatch::build/hatch-agent' --save-all --connect qemu:///system --state-dir '$dir/state' 2>&1);
