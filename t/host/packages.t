@@ -2,7 +2,8 @@
 
 # The packages on a Debian host, as a user meets them: installed, with a first
 # VM, asleep and awake, upgraded under traffic, with libvirt and QEMU upgraded
-# beneath, over a reboot and a power cut, removed and purged.
+# beneath, over a reboot and a power cut, backed up, removed and purged.  The
+# commands of docs/install.md are run as they stand there.
 
 use strict;
 use warnings;
@@ -49,6 +50,29 @@ sub visit {
 # The guest's state: in its memory, and on its disk.
 sub guest { return join ' ', visit("/cgi-bin/state$_[0]") =~ /^(?:memory|disk) (.*)$/mg }
 
+# The commands of a section of docs/install.md, but for the few that cannot run
+# here: what builds (/hatch is read only), and an image that is not there.
+my $elsewhere = qr/^(?:apt-get install -y make|make )|img_debian/;
+my $machine = '';
+
+sub documented {
+    my ($section, $deb) = @_;
+    my ($text) = slurp("$top/docs/install.md") =~ /^## \Q$section\E\n(.*?)(?:^## |\z)/ms;
+    my ($n, $out) = (0, '');
+
+    for my $command ($text =~ /^    [#\$] (.*)$/mg) {
+        next if $command =~ $elsewhere;
+        my $run = $command =~ s{build/deb/}{$deb // 'build/deb/'}er
+                  =~ s{(?:\./|\b)build/}{$build/}gr;
+        $out .= succeeds("$section: $command", "VM=$machine; cd /hatch; $run");
+        $machine = $1 if $out =~ /"id":"(vm_\w+)"/;
+        $n++;
+    }
+
+    cmp_ok($n, '>', 0, "$section: done as documented");
+    return $out;
+}
+
 sub active {
     return host('systemctl is-active hatch-agent hatch-guests nginx | xargs');
 }
@@ -56,7 +80,7 @@ sub active {
 # A service's process, and since when systemd has had it.
 sub main_pid { return host("systemctl show -P MainPID $_[0]") }
 sub since { return host("systemctl show -P ActiveEnterTimestampMonotonic $_[0]") }
-sub qemu { return host('pgrep -f "^[^ ]*qemu-system.*guest=vm_" | xargs') }
+sub qemu { return host("pgrep -f '^[^ ]*qemu-system.*guest=$_[0]' | xargs") }
 
 # What an operator would look at twice, of all boots.
 sub complaints {
@@ -75,7 +99,8 @@ END { system $host, 'down' if -e '/run/hatch-host/name' }
 
 # --- the first VM ---
 
-succeeds('dpkg -i', "dpkg -i $build/deb/before/*.deb");
+like(documented('Packages', 'build/deb/before/'), qr/^.*\bok$/m,
+     'hatch-agent --check is content');
 is(active(), 'active active active', 'agent, guests and nginx are active');
 is(host('systemctl is-enabled hatch-agent hatch-guests nginx | xargs'),
    'enabled enabled enabled', 'and will be after a boot');
@@ -93,31 +118,33 @@ for my $unit ('hatch-agent', 'hatch-guests') {
 is(host('grep ^CapEff: /proc/$(systemctl show -P MainPID hatch-agent)/status'),
    "CapEff:\t0000000000001003", 'which the agent has');
 is(host('ss -Hltn | grep -E ":(8080|9090) "'), '', 'no site is open yet');
-succeeds('the site is enabled',
-         'ln -s ../sites-available/hatch /etc/nginx/sites-enabled/'
-         . ' && systemctl reload nginx');
-wait_until('nginx listens', sub { curl('GET', '/healthz')->{status} });
-is_deeply(curl('GET', '/healthz'),
-          { status => 'ok', vm_count => 0, route_count => 0 }, '/healthz');
+is(documented('nginx') =~ s/.*\n//sr,
+   '{"status":"ok","vm_count":0,"route_count":0}', '/healthz');
 
 # what an administrator has changed stays
 succeeds('a setting', q(sed -i 's/"info"/"debug"/' /etc/hatch/agent.json)
                       . ' && systemctl reload hatch-agent');
 
-succeeds('files of an image', <<"END");
-cp $build/image/vmlinuz $build/image/initrd /var/lib/hatch/images/ &&
-truncate -s 8M /var/lib/hatch/images/blank.raw
-END
-curl('POST', '/images', '{"id":"img_default","kernel_path":"vmlinuz",'
+succeeds('a user', 'adduser --disabled-password --gecos "" alice');
+like(documented('The first machine'), qr/Hello from a virtual machine/,
+     'the first machine has a page');
+like(host('setpriv --reuid=alice --regid=alice --init-groups curl -s'
+          . ' --unix-socket /run/hatch/agent.sock http://localhost/vms'),
+     qr/"id":"$machine"/, 'alice, in group hatch, needs neither nginx nor root');
+
+# one with a disk
+succeeds('a disk', 'truncate -s 8M /var/lib/hatch/images/blank.raw');
+curl('POST', '/images', '{"id":"img_disk","kernel_path":"vmlinuz",'
      . '"initrd_path":"initrd","rootfs_path":"blank.raw",'
      . '"boot_args":"console=ttyS0 quiet"}');
-my $vm = curl('POST', '/vms', '{"mem_mib":128}');
+my $vm = curl('POST', '/vms', '{"image_id":"img_disk","mem_mib":128}');
 is($vm->{state}, 'running', 'a VM') or diag explain $vm;
 my $id = $vm->{id};
 curl('POST', "/vms/$id/routes", '{"subdomain":"web","target_port":80}');
 like(visit(), qr/^HTTP\/1.1 200.*Hello from a virtual machine/s,
      'its page, through nginx');
-is(host("ps -o user:20= -p " . qemu()), 'libvirt-qemu', 'QEMU is not root');
+is(host("ps -o user:20= -p " . qemu('vm_')), "libvirt-qemu\nlibvirt-qemu",
+   'QEMU is not root');
 
 sub vm_state { return curl('GET', "/vms/$id")->{state} }
 
@@ -132,7 +159,7 @@ sub stay_awake {
 
 is(guest('?first'), 'first first', 'it remembers something');
 fall_asleep();
-is(qemu(), '', 'asleep, it has no process');
+is(qemu($id), '', 'asleep, it has no process');
 like(visit(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'a request wakes it');
 is(guest(''), 'first first', 'with its memory');
 stay_awake();
@@ -143,7 +170,7 @@ is(guest('?second'), 'second second', 'it goes on');
 
 # --- the upgrade ---
 
-my %was = (qemu => qemu(), agent => main_pid('hatch-agent'),
+my %was = (qemu => qemu('vm_'), agent => main_pid('hatch-agent'),
            nginx => main_pid('nginx'), guests => since('hatch-guests'));
 write_file("$root/root/go", '');
 my @traffic = map {
@@ -152,7 +179,7 @@ my @traffic = map {
 } 1 .. 3;
 wait_until('traffic', sub { slurp("$dir/logs/traffic$_") =~ /\n/ or return 0
                             for 1 .. 3; 1 });
-succeeds('dpkg -i over it', "dpkg -i $build/deb/*.deb");
+documented('Upgrade');
 my $answers = () = map slurp("$dir/logs/traffic$_") =~ /\n/g, 1 .. 3;
 wait_until('more traffic', sub {
     (() = map slurp("$dir/logs/traffic$_") =~ /\n/g, 1 .. 3) > $answers + 20 });
@@ -178,7 +205,7 @@ is(host('for p in $(pgrep "^(nginx|hatch-agent)"); do'
         . ' grep -h "hatch.*(deleted)" /proc/$p/maps; readlink /proc/$p/exe |'
         . ' grep deleted; done'), '', 'nobody uses old files');
 is(since('hatch-guests'), $was{guests}, 'what saves VMs was left alone');
-is(qemu(), $was{qemu}, 'the VM ran on');
+is(qemu('vm_'), $was{qemu}, 'the VM ran on');
 is(guest(''), 'second second', 'with all that it had');
 is(host('grep -c debug /etc/hatch/agent.json'), '1', 'the setting is kept');
 is(host('systemctl --failed --plain --no-legend | grep -E "hatch|nginx"'), '',
@@ -210,6 +237,8 @@ is(active(), 'active active active', 'all is active');
 is(vm_state(), 'snapshotted', 'the VM is asleep');
 like(visit(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'and woken');
 is(guest(''), 'second second', 'where it was');
+is(curl('GET', "/vms/$machine")->{state}, 'snapshotted',
+   'the other one sleeps on');
 is(since('hatch-agent') < since('nginx'), 1, 'the agent came before nginx');
 
 # --- the power goes ---
@@ -232,14 +261,16 @@ succeeds('saved memory is spoilt',
 like(visit(), qr/^HTTP\/1.1 200.*desc="boot".*Hello/s, 'the VM is booted');
 is(guest(''), ' first', 'with its disk');
 stay_awake();
-like(host("ls /var/lib/libvirt/qemu/save"), qr/^$id\.save\.aside-\S+$/,
-     'the memory is put aside');
+my $list = "ls /var/lib/libvirt/qemu/save | grep ^$id";
+like(host($list), qr/^$id\.save\.aside-\S+$/, 'the memory is put aside');
 curl('DELETE', "/orphans/$id");
-is(host("ls /var/lib/libvirt/qemu/save"), '', 'and deleted when asked for');
+is(host($list), '', 'and deleted when asked for');
 
 # --- removed, and back ---
 
-%was = (qemu => qemu());
+documented('Backup');
+is(guest(''), ' first', 'backed up, and woken');
+%was = (qemu => qemu('vm_'));
 my $kept = 'cd /var/lib/hatch; find . -type f ! -name lock.mdb'
          . ' ! -path "./disks/*" -exec cksum {} + | sort';
 like(succeeds('dpkg -r', 'dpkg -r hatch-agent libnginx-mod-http-hatch'),
@@ -247,10 +278,10 @@ like(succeeds('dpkg -r', 'dpkg -r hatch-agent libnginx-mod-http-hatch'),
 is(host('systemctl is-active hatch-agent nginx | xargs'), 'inactive active',
    'the agent is gone, nginx is not');
 succeeds('nginx starts again', 'systemctl restart nginx');
-is(qemu(), $was{qemu}, 'the VM runs on');
+is(qemu('vm_'), $was{qemu}, 'the VM runs on');
 succeeds('back again', "dpkg -i $build/deb/*.deb");
 is(active(), 'active active active', 'all is active');
-is(qemu(), $was{qemu}, 'the VM runs on');
+is(qemu('vm_'), $was{qemu}, 'the VM runs on');
 is(guest('?third'), 'third third', 'and is served');
 
 # --- purged ---
@@ -260,7 +291,7 @@ my $files = host($kept);
 like(succeeds('dpkg -P', 'dpkg -P hatch-agent libnginx-mod-http-hatch'),
      qr/machines in \S+ are kept.*routes in \S+ are kept/s, 'it says so');
 is(host($kept), $files, 'nothing of the VM is touched');
-is(qemu(), $was{qemu}, 'it runs on');
+is(qemu('vm_'), $was{qemu}, 'it runs on');
 is(host('ls -d /etc/hatch /etc/nginx/sites-*/hatch* /run/hatch'
         . ' /etc/nginx/modules-enabled/*hatch* 2>/dev/null'), '',
    'all else is gone');
@@ -270,14 +301,25 @@ succeeds('and installed again', "dpkg -i $build/deb/*.deb &&"
          . ' systemctl reload nginx');
 wait_until('nginx listens', sub { curl('GET', '/healthz')->{status} });
 is(guest(''), 'third third', 'the VM is as it was');
-is(complaints(), '', 'no error in any log');
-is(curl('DELETE', "/vms/$id")->{status}, 'deleted', 'deleted');
-curl('DELETE', '/images/img_default');
+is(curl('DELETE', "/vms/$_")->{status}, 'deleted', 'deleted')
+    for $id, $machine;
+curl('DELETE', "/images/$_") for qw(img_default img_disk);
 host('rm /var/lib/hatch/images/*');
 succeeds('dpkg -P', 'dpkg -P hatch-agent libnginx-mod-http-hatch');
 is(host('find /var/lib/hatch/agent /var/lib/hatch/images 2>/dev/null'), '',
    'without a VM nothing is left of the agent');
 
+# --- and all of it is in the backup ---
+
+succeeds('installed again', "dpkg -i $build/deb/*.deb &&"
+         . ' ln -s ../sites-available/hatch /etc/nginx/sites-enabled/');
+documented('Restore');
+wait_until('nginx listens', sub { curl('GET', '/healthz')->{status} });
+like(visit(), qr/^HTTP\/1.1 200.*desc="restore".*Hello/s, 'restored and woken');
+is(guest(''), ' first', 'it is what was backed up');
+is(curl('GET', "/vms/$machine")->{state}, 'snapshotted', 'the other one, too');
+
+is(complaints(), '', 'no error in any log');
 is(system($host, 'down') >> 8, 0, 'the host ends');
 
 done();
