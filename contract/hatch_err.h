@@ -79,4 +79,11 @@ char *hatch_err_end(const char *text, char *to, size_t size);
  */
 void hatch_err_utf8(char *text);
 
+/*
+ * The length of the UTF-8 character that a text of at least one byte begins
+ * with, 1 to 4 (RFC 3629; none overlong, no surrogates); 0: the byte begins
+ * none; -n: there are only the first n bytes of one.
+ */
+int hatch_err_character(const char *text, size_t len);
+
 #endif /* HATCH_ERR_H_INCLUDED */
