@@ -574,6 +574,11 @@ main(int argc, char **argv)
         /* else each of many short threads leaves memory to an arena of its
          * own: a third more with 10 000 VMs */
         (void) mallopt(M_ARENA_MAX, 2);
+
+        /* what a list of 10 000 VMs took is given back, also after the first
+         * time, at which the thresholds would rise to its size */
+        (void) mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+        (void) mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
         xmlInitParser();
 
         rc = config.check ? main_check(&config, &err) : config.adopt

@@ -17,7 +17,7 @@ sub crowd_server {
     # a worker has about as many descriptors as connections of one kind
     local $workers = 2;
     # route 1 is for a VM that never gets ready
-    not_ready() if $ready;
+    not_ready();
     local $never = 1;
 
     my $listen = 'reuseport backlog=4096';

@@ -128,6 +128,17 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_hatch_change_header(ngx_http_request_t *r)
 {
+    /*
+     * nginx refuses some requests while it reads their header ("TRACE" with a
+     * body), before they have a handler.  If the client resets the connection
+     * just then, nginx 1.22 to 1.30 calls it, and the worker dies with all
+     * that it holds.
+     */
+
+    if (r->write_event_handler == NULL) {
+        r->write_event_handler = ngx_http_request_empty_handler;
+    }
+
     if (r == r->main && ngx_http_hatch_server_timing(r) != NGX_OK) {
         return NGX_ERROR;
     }
