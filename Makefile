@@ -303,11 +303,13 @@ SUITE      ?= trixie
 SUITES      = trixie sid
 
 ## test-suite    SUITE=trixie or sid: this tree built and tested in that
-##               release of Debian, with its compiler, nginx, libvirt and
+##               release of Debian, with its compilers, nginx, libvirt and
 ##               libraries; all but test-host
 test-suite: | deps-suite
 	@util/suite --online $(SUITE) build-suite-$(SUITE) \
 	    make --no-print-directory all test-ready
+	@util/suite $(SUITE) build-suite-$(SUITE) \
+	    make --no-print-directory BUILD=build-clang CC=clang compiled
 	@util/suite $(SUITE) build-suite-$(SUITE) \
 	    make --no-print-directory -k $(SUITE_GOALS)
 
