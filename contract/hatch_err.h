@@ -12,6 +12,7 @@
 #define HATCH_ERR_H_INCLUDED
 
 #include <stdarg.h>
+#include <stddef.h>
 
 
 typedef enum {
@@ -64,6 +65,13 @@ int hatch_err_set(hatch_err_t *err, hatch_err_code_t code,
  */
 int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * Copies text to to[size]; of one that does not fit its end, after "...": each
+ * who hands an error on says his part in front of it, so the cause comes last.
+ * Returns to.
+ */
+char *hatch_err_end(const char *text, char *to, size_t size);
 
 /*
  * Makes a text valid UTF-8, in place: a character that was cut goes, every

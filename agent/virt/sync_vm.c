@@ -137,6 +137,18 @@ sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
 }
 
 
+int
+sync_look(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
+    hatch_err_t *err)
+{
+    const char  *name = virDomainGetName(domain);
+
+    return name != NULL && hatch_id_valid(HATCH_ID_VM, name, strlen(name))
+           ? sync_read(domain, name, vm, state, err)
+           : hatch_err_set(err, HATCH_ERR_NOT_FOUND, "it is no VM");
+}
+
+
 /*
  * libvirt has it no more: renamed, undefined, perhaps to come back.  What
  * belongs to it stays; only our own DELETE deletes (vm_erase()).
@@ -144,8 +156,14 @@ sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
 static int
 sync_gone(const char *id, hatch_err_t *err)
 {
+    vm_t  vm;
+    int   shown = table_get(id, &vm) == 0;
+
     if (table_forget(id)) {
-        log_event(LOG_INFO, "%s: gone", id);
+        /* of one whose creation failed nobody has ever heard */
+        if (shown) {
+            log_event(LOG_INFO, "%s: gone", id);
+        }
 
         /* an operation that deletes it sees to the rest by itself */
         if (!pending_known(id)) {
@@ -174,6 +192,7 @@ sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err)
         }
 
         if (table_observe(&vm, state, epoch)) {
+            sync_observed(&vm, state);
             log_event(LOG_DEBUG, "%s: %s", id, hatch_state_name(state));
             return 0;
         }

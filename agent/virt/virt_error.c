@@ -13,6 +13,9 @@
 #define VIRT_TEXT_ENOSPC  "No space left on device"
 #define VIRT_TEXT_ENOMEM  "Cannot allocate memory"
 
+/* So much of what libvirt says is told in any case, bytes. */
+#define VIRT_TEXT_MIN     32
+
 
 /* libvirt has a code, or it is one of the system's, which it numbers. */
 static virt_class_t
@@ -105,10 +108,32 @@ virt_last_class(void)
 }
 
 
+/* One line, without a blank at its end. */
+static void
+virt_one_line(char *text)
+{
+    char  *p, *end = text;
+
+    for (p = text; *p != '\0'; p++) {
+        if ((unsigned char) *p <= ' ' || *p == 0x7f) {
+            *p = ' ';
+        } else {
+            end = p + 1;
+        }
+    }
+
+    *end = '\0';
+}
+
+
 int
 virt_error(hatch_err_t *err, const char *doing)
 {
+    char         text[sizeof(err->text)];
+    size_t       said = strlen(doing) + 2;
     virErrorPtr  last = virGetLastError();
+    const size_t room = said + VIRT_TEXT_MIN < sizeof(text)
+                        ? sizeof(text) - said : VIRT_TEXT_MIN;
 
     static const hatch_err_code_t  codes[] = {
         [VIRT_OTHER] = HATCH_ERR_LIBVIRT,
@@ -129,7 +154,14 @@ virt_error(hatch_err_t *err, const char *doing)
                              "each VM that runs or is paused has one", doing);
     }
 
+    if (last == NULL || last->message == NULL) {
+        return hatch_err_set(err, codes[VIRT_OTHER], "%s: libvirt gave no "
+                             "reason", doing);
+    }
+
+    (void) hatch_err_end(last->message, text, room);
+    virt_one_line(text);
+
     return hatch_err_set(err, codes[virt_classify(last)], "%s: %s", doing,
-                         last != NULL && last->message != NULL
-                         ? last->message : "unknown libvirt error");
+                         text);
 }

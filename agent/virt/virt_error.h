@@ -34,8 +34,10 @@ virt_class_t virt_last_class(void);
 
 /*
  * The hatch_err_t of this thread's last error: "DOING: what libvirt said".
- * Its code by its class: HATCH_ERR_NOT_FOUND, TIMEOUT, FULL, BRIDGE, CONFLICT,
- * UNAVAILABLE, else LIBVIRT.
+ * Where that is too long it is its end, which has the cause.  At once after the
+ * call that failed: every other call to libvirt, also one that looks or frees,
+ * forgets it.  Its code by its class: HATCH_ERR_NOT_FOUND, TIMEOUT, FULL,
+ * BRIDGE, CONFLICT, UNAVAILABLE, else LIBVIRT.
  */
 int virt_error(hatch_err_t *err, const char *doing);
 
