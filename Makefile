@@ -48,7 +48,8 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
         test-module-asan test-tsan test-valgrind soak bench bench-quick \
         bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
         clean help \
-        build-all build-module build-agent build-image build-tests compiled \
+        build-all build-module build-agent build-image build-tests build-fuzzed \
+        compiled \
         test-ready
 
 .DEFAULT_GOAL = all
@@ -89,7 +90,9 @@ build-agent: $(BUILD)/hatch-agent $(BUILD)/hatch-zone
 
 # all that a compiler sees, for other compilers and flags
 compiled:
-	+@$(BUILD_WITH) build-all build-tests
+	+@$(BUILD_WITH) build-all build-tests build-fuzzed
+
+build-fuzzed: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard t/fuzz/*.c))
 
 # nginx's own make knows what its files depend on
 build-module:

@@ -67,7 +67,7 @@ int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Copies text to to[size]; of one that does not fit its end, after "...": each
+ * Copies text to to[size], 5 at least; of one that does not fit its end, after "...": each
  * who hands an error on says his part in front of it, so the cause comes last.
  * Returns to.
  */

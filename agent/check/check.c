@@ -45,7 +45,7 @@ check_found(const char *what, const char *format, ...)
 
 
 /* In their order among those of standard output, also in a file. */
-static void
+static void __attribute__((format(printf, 2, 0)))
 check_say(const char *kind, const char *format, va_list args)
 {
     (void) fflush(stdout);

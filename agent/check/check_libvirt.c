@@ -38,7 +38,7 @@ check_has_tool(const char *name)
 static int
 check_is_system(const config_t *config)
 {
-    place_t  place;
+    place_t  place = { "", "" };
 
     place_read(config->connect, &place);
 
@@ -65,7 +65,7 @@ check_hint(check_t *check, const char *said)
         check_error(check, "%s; libvirtd does not listen: \"systemctl start "
                     "libvirtd.socket\"", said);
 
-    } else if (access(CHECK_SOCKET, R_OK | W_OK) == -1) {
+    } else if (access(CHECK_SOCKET, R_OK | W_OK) == -1 || geteuid() != 0) {
         check_error(check, "%s; user %d may not use " CHECK_SOCKET ": "
                     "\"usermod -aG libvirt USER\", then log in anew", said,
                     (int) geteuid());

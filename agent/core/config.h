@@ -129,7 +129,7 @@ typedef void (*config_told_t)(const char *key, int live, const char *before,
 int config_reload(config_t *config, int argc, char **argv,
     config_told_t told, hatch_err_t *err);
 
-/* Does that group name that user as its member?  The main thread. */
+/* Is that user in that group?  The main thread. */
 int config_has_member(const char *name, const char *user);
 
 /* The rules that a length or a range cannot say; finds the group. */

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -78,8 +79,13 @@ config_group(const char *key, const char *name, gid_t *gid, hatch_err_t *err)
 int
 config_has_member(const char *name, const char *user)
 {
-    char                *const *member;
-    const struct group  *group = getgrnam(name);
+    char                 *const *member;
+    const struct group   *group = getgrnam(name);
+    const struct passwd  *its = getpwnam(user);
+
+    if (group != NULL && its != NULL && its->pw_gid == group->gr_gid) {
+        return 1;
+    }
 
     for (member = group != NULL ? group->gr_mem : NULL;
          member != NULL && *member != NULL; member++)

@@ -156,19 +156,13 @@ sync_look(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
 static int
 sync_gone(const char *id, hatch_err_t *err)
 {
-    vm_t  vm;
-    int   shown = table_get(id, &vm) == 0;
-
-    if (table_forget(id)) {
-        /* of one whose creation failed nobody has ever heard */
-        if (shown) {
-            log_event(LOG_INFO, "%s: gone", id);
-        }
-
-        /* an operation that deletes it sees to the rest by itself */
-        if (!pending_known(id)) {
-            sync_settled();
-        }
+    /*
+     * An operation that deletes it, or whose creation of it failed, sees to the
+     * rest by itself, and says what it did.
+     */
+    if (table_forget(id) && !pending_known(id)) {
+        log_event(LOG_INFO, "%s: gone", id);
+        sync_settled();
     }
 
     return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);

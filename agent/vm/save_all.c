@@ -394,6 +394,46 @@ save_list(hatch_err_t *err)
 }
 
 
+typedef struct {
+    int          rc;
+    hatch_err_t  err;
+} save_listed_t;
+
+
+static void
+save_list_run(void *data)
+{
+    save_listed_t  *listed = data;
+
+    work_step("asking for the VMs", save.config->save_all_timeout);
+    listed->rc = save_list(&listed->err);
+}
+
+
+/* Not for ever: the host waits for this process. */
+static int
+save_list_within(hatch_err_t *err)
+{
+    int             rc;
+    save_listed_t  *listed = calloc(1, sizeof(*listed));
+
+    if (listed == NULL) {
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "out of memory");
+    }
+
+    /* what is late frees it when it has ended after all */
+    rc = work_run(save_list_run, free, listed, err);
+
+    if (rc == 0) {
+        rc = listed->rc;
+        *err = listed->err;
+        free(listed);
+    }
+
+    return rc;
+}
+
+
 /*
  * An agent that runs keeps its notes itself, and may wake what is saved here;
  * saving is right all the same.
@@ -435,7 +475,7 @@ save_all(const config_t *config, hatch_err_t *err)
 
     save.config = config;
     save_open_notes();
-    rc = save_list(err);
+    rc = save_list_within(err);
 
     if (rc == 0 && save.n != 0) {
         rc = save_jobs(err);

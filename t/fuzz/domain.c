@@ -25,9 +25,9 @@ each_file(void *ctx, const char *path)
 
 
 static void
-check_edited(const char *text, const vm_t *vm)
+check_edited(const char *text, const vm_t *vm, int isolated)
 {
-    char       *again = xml_edit_domain(text, vm);
+    char       *again = xml_edit_domain(text, vm, isolated);
     xmlDocPtr   doc = xml_parse(text);
 
     kit_must(doc != NULL && again != NULL);
@@ -40,6 +40,7 @@ check_edited(const char *text, const vm_t *vm)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    int        isolated;
     vm_t       vm;
     char      *text = kit_text(data, size), *edited;
     uid_t      uid;
@@ -53,11 +54,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vm.mem_mib = 65536;
     vm.idle_timeout = VM_NEVER;
 
-    edited = xml_edit_domain(text, &vm);
+    for (isolated = 0; isolated < 2; isolated++) {
+        edited = xml_edit_domain(text, &vm, isolated);
 
-    if (edited != NULL) {
-        check_edited(edited, &vm);
-        free(edited);
+        if (edited != NULL) {
+            check_edited(edited, &vm, isolated);
+            free(edited);
+        }
     }
 
     (void) xml_each_file(text, each_file, &n);
