@@ -20,7 +20,8 @@
 
 /*
  * Has the file that has just been made on disk, and notes it, so that it is
- * known when some of it is missing.  Without a note less can be proved, so a failure is only logged.
+ * known when some of it is missing.  Without a note less can be proved, so a
+ * failure is only logged.
  */
 void saved_note(const vm_op_t *op);
 
