@@ -28,9 +28,9 @@ SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
 TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 
 CONTRACT    = activity err file guard id state zone zone_writer
-LIB         = json json_number route_index route_store route_store_base \
-              route_store_build route_store_index route_store_list \
-              route_store_write uri
+LIB         = json json_number json_text route_index route_store \
+              route_store_base route_store_build route_store_index \
+              route_store_list route_store_write uri
 AGENT       = $(sort $(patsubst agent/%.c,%,$(wildcard agent/*.c \
                                                    agent/*/*.c)))
 
@@ -51,13 +51,13 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-power test-cloud-init test-nginx test-all test-asan \
-        test-module-asan test-tsan test-valgrind soak bench bench-quick \
-        bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
-        install-agent install-module deb deb-before dist clean help \
-        build-all build-module build-agent build-image build-tests build-fuzzed \
-        compiled \
-        test-ready
+        test-e2e test-host test-power test-container test-cloud-init \
+        test-nginx test-suite test-all test-asan test-module-asan test-tsan \
+        test-valgrind soak bench bench-quick bench-wake check coverage fuzz \
+        fuzz-targets fuzz-requests install install-agent install-module deb \
+        deb-before dist clean help \
+        build-all build-module build-agent build-image build-tests \
+        build-fuzzed compiled test-ready container-images
 
 .DEFAULT_GOAL = all
 
@@ -171,8 +171,9 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 $(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 
 # what runs nginx itself: again with reloads instead of restarts
-HUP_T       = $(filter-out t/cache.t t/contract.t t/deploy.t t/dist.t \
-              t/example.t t/man.t t/model.t t/reliability.t t/upstream.t,\
+HUP_T       = $(filter-out t/builds.t t/cache.t t/contract.t t/deploy.t \
+              t/dist.t t/example.t t/man.t t/model.t t/reliability.t \
+              t/upstream.t,\
               $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
@@ -198,8 +199,8 @@ test-ready: | deps-test
 	+@$(BUILD_WITH) build-all build-image build-tests
 
 ## test          everything below; what CI runs
-test: test-ready deb deb-before
-	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
+test: test-ready deb deb-before container-images
+	@$(PROVE) t/host/*.t t/container/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-unit     C programs: contract, libraries, some of the agent
@@ -229,6 +230,15 @@ POWER_CYCLES ?= 20
 test-power: test-ready
 	@HATCH_REBOOTS=$(POWER_CYCLES) HATCH_CUTS=$(POWER_CYCLES) \
 	    $(PROVE) -v t/host/power.t
+
+# hatch:latest and hatch:full from the working tree
+container-images: | deps-container
+	@mkdir -p $(BUILD) && flock $(BUILD) \
+	    util/build-container $(BUILD)/container
+
+## test-container  the container images, with podman, Compose and kube play
+test-container: test-ready container-images
+	@$(PROVE) t/container/*.t
 
 SOAK_SECONDS ?= 600
 SOAK_CLIENTS ?= 8
@@ -294,7 +304,23 @@ else
 	@TEST_NGINX_USE_HUP=1 $(call PROVE_WITH,$(NGINX),sbin/nginx) $(HUP_T)
 endif
 
-## test-all      test, then test-nginx with each of them; hours
+# --- other releases of Debian, each in build-suite-NAME (util/suite) ---
+
+SUITE      ?= trixie
+SUITES      = trixie sid
+
+## test-suite    SUITE=trixie or sid: this tree built and tested in that
+##               release of Debian, with its compiler, nginx, libvirt and
+##               libraries; all but test-host
+test-suite: | deps-suite
+	@util/suite --online $(SUITE) build-suite-$(SUITE) \
+	    make --no-print-directory all test-ready
+	@util/suite $(SUITE) build-suite-$(SUITE) \
+	    make --no-print-directory -k $(SUITE_GOALS)
+
+SUITE_GOALS ?= test-unit test-agent test-module test-e2e
+
+## test-all      test, then test-nginx and test-suite with each of them; hours
 test-all:
 	+@bad=; $(MAKE) --no-print-directory test || bad=1.22; \
 	for nginx in $(NGINX_FULL) $(NGINX_SMOKE); do \
@@ -340,12 +366,14 @@ C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] 
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c \
                          t/fuzz/*.[ch] \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
+SCRIPTS     = deploy/image/hatch-start deploy/nginx/site docs/model/check \
+              util/apt-suite util/build-cloud-image util/build-container \
               util/build-deb util/build-image util/build-module \
-              util/build-nginx util/deps util/dist deploy/nginx/site \
+              util/build-nginx util/deps util/dist \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
-              util/run util/run-firewall util/run-inside t/lib/host \
-              t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
+              util/suite util/run util/run-firewall util/run-inside \
+              t/lib/cgroups t/lib/host t/lib/traces t/lib/watched-nginx \
+              t/lib/world .ci/run
 # with a sanitizer the compiler sees fewer paths, and warns where there is none
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \
               -Wno-maybe-uninitialized

@@ -7,16 +7,12 @@
 #include <string.h>
 
 
-/*
- * The length of the UTF-8 character that begins here, 1 to 4 (RFC 3629; none
- * overlong, no surrogates); 0: the byte begins none; -n: there are only the
- * first n bytes of one.
- */
-static int
-hatch_err_character(const unsigned char *s)
+int
+hatch_err_character(const char *text, size_t len)
 {
-    int            i, n;
-    unsigned char  low = 0x80, high = 0xbf;
+    int                   i, n;
+    unsigned char         low = 0x80, high = 0xbf;
+    const unsigned char  *s = (const unsigned char *) text;
 
     if (s[0] < 0x80) {
         return 1;
@@ -48,7 +44,7 @@ hatch_err_character(const unsigned char *s)
     }
 
     for (i = 1; i < n; i++) {
-        if (s[i] < low || s[i] > high) {
+        if ((size_t) i == len || s[i] < low || s[i] > high) {
             return -i;
         }
 
@@ -65,10 +61,10 @@ hatch_err_utf8(char *text)
 {
     int          n;
     char        *to = text;
-    const char  *from = text;
+    const char  *from = text, *end = text + strlen(text);
 
-    while (*from != '\0') {
-        n = hatch_err_character((const unsigned char *) from);
+    while (from < end) {
+        n = hatch_err_character(from, (size_t) (end - from));
 
         if (n == 0) {
             *to++ = '?';
@@ -140,6 +136,7 @@ hatch_err_code(int errnum)
 
     case EACCES:
     case EPERM:
+    case EROFS:
         return HATCH_ERR_DENIED;
 
     case ENOSPC:

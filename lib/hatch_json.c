@@ -8,9 +8,6 @@
 /* In error texts a field name of the client's is cut to this length. */
 #define HATCH_JSON_NAME  "%.40s"
 
-/* json-c's largest integer. */
-#define HATCH_JSON_LARGEST  "9223372036854775807"
-
 
 static int
 hatch_json_is_space(char c)
@@ -28,141 +25,6 @@ hatch_json_skip_string(const char *text, size_t len, size_t i)
     }
 
     return i < len ? i : len;
-}
-
-
-/*
- * Before json-c sees a text, valid or not: is it small enough?  A single quote
- * would begin a string for json-c in places, in which this scan and json-c
- * would part.
- */
-static int
-hatch_json_scan(const char *text, size_t len, hatch_err_t *err)
-{
-    size_t    i;
-    unsigned  depth = 0, values = 0;
-
-    for (i = 0; i < len; i++) {
-        switch (text[i]) {
-
-        case '{':
-        case '[':
-            values++;
-
-            if (++depth > HATCH_JSON_DEPTH) {
-                return hatch_err_set(err, HATCH_ERR_INVALID, "the JSON text is "
-                                     "nested deeper than %d",
-                                     HATCH_JSON_DEPTH);
-            }
-
-            break;
-
-        case '}':
-        case ']':
-            depth -= depth != 0;
-            break;
-
-        case ',':
-            values++;
-            break;
-
-        case '"':
-            i = hatch_json_skip_string(text, len, i + 1);
-            break;
-
-        case '\'':
-            return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at "
-                                 "byte %zu: unexpected character", i);
-        }
-
-        if (values > HATCH_JSON_VALUES) {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "the JSON text has "
-                                 "more than %d fields and values",
-                                 HATCH_JSON_VALUES);
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * Finds the next integer from *at on that is larger than json-c's largest, and
- * says how long it is; 0 if there is none.
- */
-static size_t
-hatch_json_find_long(const char *text, size_t len, size_t *at)
-{
-    size_t  i, n;
-
-    for (i = *at; i < len; i += n) {
-        n = 1;
-
-        if (text[i] == '"') {
-            i = hatch_json_skip_string(text, len, i + 1);
-            continue;
-        }
-
-        if (text[i] < '0' || text[i] > '9') {
-            continue;
-        }
-
-        while (i + n < len && text[i + n] >= '0' && text[i + n] <= '9') {
-            n++;
-        }
-
-        /* no fraction and no exponent, nor a part of them */
-
-        if (text[i] == '0'
-            || (i > 0 && strchr(".eE+", text[i - 1]) != NULL)
-            || (i > 1 && text[i - 1] == '-'
-                && strchr("eE", text[i - 2]) != NULL)
-            || (i + n < len && strchr(".eE", text[i + n]) != NULL))
-        {
-            continue;
-        }
-
-        if (n > sizeof(HATCH_JSON_LARGEST) - 1
-            || (n == sizeof(HATCH_JSON_LARGEST) - 1
-                && memcmp(text + i, HATCH_JSON_LARGEST, n) > 0))
-        {
-            *at = i;
-            return n;
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * An integer that is too large for json-c is its largest one to json-c before
- * 0.18, and an error of the whole text to later ones.  It becomes the largest
- * one here, so that the rule of its field refuses it and names the field.
- * Returns a copy that the caller frees, or NULL if there is none such.
- */
-static char *
-hatch_json_clamp(const char *text, size_t len)
-{
-    char    *copy;
-    size_t   n, at = 0;
-
-    n = hatch_json_find_long(text, len, &at);
-
-    if (n == 0 || (copy = malloc(len)) == NULL) {
-        return NULL;
-    }
-
-    memcpy(copy, text, len);
-
-    do {
-        memset(copy + at, ' ', n);
-        memcpy(copy + at, HATCH_JSON_LARGEST, sizeof(HATCH_JSON_LARGEST) - 1);
-        at += n;
-        n = hatch_json_find_long(copy, len, &at);
-    } while (n != 0);
-
-    return copy;
 }
 
 
@@ -256,94 +118,31 @@ hatch_json_keys(const char *text, size_t len, struct json_tokener *tokener,
 }
 
 
-/* May the character stand outside of a string? */
-static int
-hatch_json_may_stand(char c)
-{
-    switch (c) {
-
-    case '{': case '}': case '[': case ']': case ':': case ',':
-    case ' ': case '\t': case '\r': case '\n':
-    case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9':
-    case '+': case '-': case '.': case 'e': case 'E':
-    case 't': case 'r': case 'u': case 'f': case 'a': case 'l': case 's':
-    case 'n':
-        return 1;
-
-    default:
-        return 0;
-    }
-}
-
-
 /*
- * What json-c lets pass: a key of the outer object that is given twice (it
- * keeps the last one), 'single quotes', NaN and Infinity.  All else in the
- * text is known to be valid.
+ * The text is known to be valid.  Not with json-c's strict mode, which differs
+ * from version to version: that of 0.18 refuses letters that are not ASCII, and
+ * integers that are too large for it, which are for the rule of their field.
  */
 static int
-hatch_json_lint(const char *text, size_t len, json_object *object,
-    struct json_tokener *tokener, hatch_err_t *err)
+hatch_json_build(struct json_tokener *tokener, const char *text, size_t len,
+    json_object **object, hatch_err_t *err)
 {
-    size_t  i;
+    json_object  *parsed = json_tokener_parse_ex(tokener, text, (int) len);
 
-    for (i = 0; i < len; i++) {
-        if (text[i] == '"') {
-            i = hatch_json_skip_string(text, len, i + 1);
-
-        } else if (!hatch_json_may_stand(text[i])) {
-            return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at "
-                                 "byte %zu: unexpected character", i);
-        }
+    if (parsed == NULL) {
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "json-c: %s",
+                             json_tokener_error_desc(
+                                 json_tokener_get_error(tokener)));
     }
 
-    /* only then one of them is worth looking for */
-    return hatch_json_keys(text, len, NULL, NULL)
-           == json_object_object_length(object)
-           ? 0 : hatch_json_keys(text, len, tokener, err);
-}
+    /* of a key that is given twice json-c keeps the last one */
 
-
-static int
-hatch_json_tokenize(struct json_tokener *tokener, const char *text,
-    size_t len, json_object **object, hatch_err_t *err)
-{
-    size_t                   i;
-    json_object             *parsed;
-    enum json_tokener_error  error;
-
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT
-                                    | JSON_TOKENER_VALIDATE_UTF8
-                                    | JSON_TOKENER_ALLOW_TRAILING_CHARS);
-
-    parsed = json_tokener_parse_ex(tokener, text, (int) len);
-    error = json_tokener_get_error(tokener);
-    i = json_tokener_get_parse_end(tokener);
-
-    if (error == json_tokener_continue) {
-        return hatch_err_set(err, HATCH_ERR_INVALID,
-                             "the JSON text ends too early");
-    }
-
-    if (error == json_tokener_error_depth) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "the JSON text is nested "
-                             "deeper than %d", HATCH_JSON_DEPTH);
-    }
-
-    if (error != json_tokener_success) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at byte "
-                             "%zu: %s", i, json_tokener_error_desc(error));
-    }
-
-    while (i < len && hatch_json_is_space(text[i])) {
-        i++;
-    }
-
-    if (i < len) {
+    if (hatch_json_keys(text, len, NULL, NULL)
+            != json_object_object_length(parsed)
+        && hatch_json_keys(text, len, tokener, err) != 0)
+    {
         json_object_put(parsed);
-        return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON at byte "
-                             "%zu: text after the object", i);
+        return HATCH_ERR_INVALID;
     }
 
     *object = parsed;
@@ -357,56 +156,26 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
     hatch_err_t *err)
 {
     int                   rc;
-    char                 *clamped;
-    size_t                i;
     struct json_tokener  *tokener;
 
     if (len > INT32_MAX) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "too much text");
     }
 
-    for (i = 0; i < len && hatch_json_is_space(text[i]); i++) { /* void */ }
-
-    if (i == len) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "a JSON object is "
-                             "missing");
-    }
-
-    if (text[i] != '{') {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "not a JSON object");
-    }
-
-    if (memchr(text, '\0', len) != NULL) {
-        return hatch_err_set(err, HATCH_ERR_INVALID, "not valid JSON: a NUL "
-                             "byte");
-    }
-
-    rc = hatch_json_scan(text, len, err);
+    rc = hatch_json_text(text, len, err);
     if (rc != 0) {
         return rc;
     }
 
-    tokener = json_tokener_new_ex(HATCH_JSON_DEPTH);
+    /* json-c counts what is in the innermost one, too */
+    tokener = json_tokener_new_ex(HATCH_JSON_DEPTH + 1);
     if (tokener == NULL) {
         return hatch_err_set(err, HATCH_ERR_SYSTEM, "out of memory");
     }
 
-    clamped = hatch_json_clamp(text, len);
-    text = clamped != NULL ? clamped : text;
-
-    rc = hatch_json_tokenize(tokener, text, len, object, err);
-
-    if (rc == 0) {
-        rc = hatch_json_lint(text, len, *object, tokener, err);
-
-        if (rc != 0) {
-            json_object_put(*object);
-            *object = NULL;
-        }
-    }
+    rc = hatch_json_build(tokener, text, len, object, err);
 
     json_tokener_free(tokener);
-    free(clamped);
 
     return rc;
 }
@@ -414,7 +183,7 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
 
 /* For an error, as its author would write it. */
 static const char *
-hatch_json_text(json_object *value)
+hatch_json_value_text(json_object *value)
 {
     return json_object_to_json_string_ext(value, JSON_C_TO_STRING_SPACED
                                              | JSON_C_TO_STRING_NOSLASHESCAPE);
@@ -432,14 +201,14 @@ hatch_json_check_integer(const hatch_json_field_t *field, json_object *value,
                              "integer from %lld to %lld, not %.40s",
                              field->name, (long long) field->min,
                              (long long) field->max,
-                             hatch_json_text(value));
+                             hatch_json_value_text(value));
     }
 
     if (n < field->min || n > field->max) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be %lld to "
                              "%lld, not %.24s", field->name,
                              (long long) field->min, (long long) field->max,
-                             hatch_json_text(value));
+                             hatch_json_value_text(value));
     }
 
     return 0;
@@ -456,7 +225,7 @@ hatch_json_check_string(const hatch_json_field_t *field, json_object *value,
     if (!json_object_is_type(value, json_type_string)) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a "
                              "string, not %.40s", field->name,
-                             hatch_json_text(value));
+                             hatch_json_value_text(value));
     }
 
     s = json_object_get_string(value);
@@ -493,7 +262,7 @@ hatch_json_check_seconds(const hatch_json_field_t *field, json_object *value,
     {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a number "
                              "of seconds, or null for never, not %.40s",
-                             field->name, hatch_json_text(value));
+                             field->name, hatch_json_value_text(value));
     }
 
     n = json_object_get_double(value) * 1000;
@@ -503,7 +272,7 @@ hatch_json_check_seconds(const hatch_json_field_t *field, json_object *value,
                              "%.0f seconds, or null for never, not %.24s",
                              field->name, (double) field->min / 1000,
                              (double) field->max / 1000,
-                             hatch_json_text(value));
+                             hatch_json_value_text(value));
     }
 
     return 0;
@@ -536,7 +305,7 @@ hatch_json_check_field(const hatch_json_field_t *field, json_object *value,
         if (!json_object_is_type(value, json_type_boolean)) {
             return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be true "
                                  "or false, not %.40s", field->name,
-                                 hatch_json_text(value));
+                                 hatch_json_value_text(value));
         }
 
         return 0;

@@ -1,7 +1,7 @@
 /*
- * Strict reading of a JSON object (API bodies, the configuration file), on
- * top of json-c: what json-c lets pass and we do not is duplicate keys, NUL
- * bytes and text after the object.
+ * Strict reading of a JSON object (API bodies, the configuration file).  What
+ * JSON is we say ourselves, so that it is the same with each json-c, which only
+ * builds the object of a text that is known to be one.
  *
  * A worker of nginx must not stand still over a text: one that is too deep or
  * has too many values is refused before json-c sees it, in one pass.
@@ -59,6 +59,13 @@ typedef struct {
  */
 int hatch_json_parse(const char *text, size_t len, json_object **object,
     hatch_err_t *err);
+
+/*
+ * Is a text exactly one JSON object (RFC 8259) in UTF-8, no deeper and with no
+ * more values than above?  HATCH_ERR_INVALID otherwise.  The object's keys may
+ * be the same.
+ */
+int hatch_json_text(const char *text, size_t len, hatch_err_t *err);
 
 /*
  * Checks an object against a table.  HATCH_ERR_INVALID on a broken rule.  An

@@ -172,6 +172,8 @@ http_answer(http_request_t *request, struct MHD_Connection *connection,
                    &response);
     }
 
+    api_name(&request->head, &response);
+
     if (response.status >= 500) {
         log_event(LOG_WARN, "%s %.100s: %u %s", method, url, response.status,
                   json_object_to_json_string_ext(
@@ -244,10 +246,21 @@ http_handle(void *cls, struct MHD_Connection *connection, const char *url,
 
 
 /*
- * The first line is there.  The library decodes what it hands over later in
- * its own way (a "+" is a blank to it, an escape that is none is no error, a
- * NUL ends the path), so we keep the target as it came.
+ * Nothing is decoded by the library, which would answer by itself (from 1.0.10
+ * on) what it cannot decode, and else do it in its own way: a "+" is a blank to
+ * it, and a NUL ends the path.
  */
+static size_t
+http_unescape(void *cls, struct MHD_Connection *connection, char *text)
+{
+    (void) cls;
+    (void) connection;
+
+    return strlen(text);
+}
+
+
+/* The first line is there: api_head() is given the target as it came. */
 static void *
 http_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
@@ -356,6 +369,7 @@ http_start(const config_t *config, hatch_err_t *err)
                       MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT,
                       MHD_OPTION_THREAD_STACK_SIZE, (size_t) HTTP_STACK,
                       MHD_OPTION_URI_LOG_CALLBACK, http_target, NULL,
+                      MHD_OPTION_UNESCAPE_CALLBACK, http_unescape, NULL,
                       MHD_OPTION_NOTIFY_COMPLETED, http_completed, NULL,
                       MHD_OPTION_END);
 

@@ -303,9 +303,9 @@ restore_choose(const vm_op_t *op, const char *id, hatch_err_t *err)
     list = snapshot_list(op->vm.id);
 
     if (json_object_array_length(list) == 0) {
-        (void) hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot restore the VM: "
-                             "it is %s and has no snapshot",
-                             hatch_state_name(op->vm.state));
+        (void) hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot restore VM "
+                             "\"%s\": it is %s and has no snapshot",
+                             op->vm.id, hatch_state_name(op->vm.state));
         return NULL;
     }
 
@@ -338,8 +338,9 @@ snapshot_restore(const config_t *config, const char *vm, const char *id,
 
     } else {
         record = restore_choose(&op, id, err);
-        rc = record != NULL ? vm_check_disks(&op, "restore", err)
+        rc = record != NULL ? snapshot_check(config, record, err)
                             : (int) err->code;
+        rc = rc == 0 ? vm_check_disks(&op, "restore", err) : rc;
     }
 
     if (rc != 0) {

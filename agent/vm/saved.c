@@ -86,7 +86,7 @@ saved_files_open(vm_op_t *op)
 static int
 saved_kept(const vm_op_t *op, hatch_err_t *err)
 {
-    char         end[121];
+    char         end[381];
     hatch_err_t  why = *err;
 
     if (why.code == HATCH_ERR_BRIDGE) {
@@ -104,7 +104,7 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 static int
 saved_give_up(vm_op_t *op, const char *why, hatch_err_t *err)
 {
-    char         aside[STATEDIR_PATH], begin[81], end[121];
+    char         aside[STATEDIR_PATH], begin[181], end[181];
     hatch_err_t  failed;
 
     if (saved_file_put_aside(op, aside, &failed) != 0) {

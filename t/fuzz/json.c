@@ -1,4 +1,7 @@
-/* libFuzzer: any bytes as an API body.  Run by `make fuzz`. */
+/*
+ * libFuzzer: any bytes as an API body.  Run by `make fuzz`.  What we take for
+ * JSON is JSON for json-c, too.
+ */
 
 #include "hatch_json.h"
 
@@ -17,10 +20,17 @@ static const hatch_json_field_t  fields[] = {
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    int           rc;
     hatch_err_t   err;
     json_object  *object = NULL;
 
-    if (hatch_json_parse((const char *) data, size, &object, &err) == 0) {
+    rc = hatch_json_parse((const char *) data, size, &object, &err);
+
+    if (rc != 0 && rc != HATCH_ERR_INVALID) {
+        __builtin_trap();
+    }
+
+    if (rc == 0) {
         (void) hatch_json_check(object, fields, &err);
         json_object_put(object);
     }
