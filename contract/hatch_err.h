@@ -69,6 +69,13 @@ int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
+ * Copies text to to[size], 5 at least; of one that does not fit its end, after
+ * "...": each who hands an error on says his part in front of it, so the cause
+ * comes last.  Returns to.
+ */
+char *hatch_err_end(const char *text, char *to, size_t size);
+
+/*
  * Makes a text valid UTF-8, in place: a character that was cut goes, every
  * other byte that belongs to none becomes '?'.
  */

@@ -177,7 +177,9 @@ http_answer(http_request_t *request, struct MHD_Connection *connection,
 
     if (response.status >= 500) {
         log_event(LOG_WARN, "%s %.100s: %u %s", method, url, response.status,
-                  json_object_to_json_string(response.body));
+                  json_object_to_json_string_ext(
+                      response.body, JSON_C_TO_STRING_SPACED
+                                     | JSON_C_TO_STRING_NOSLASHESCAPE));
     } else {
         log_event(LOG_DEBUG, "%s %.100s: %u", method, url, response.status);
     }

@@ -228,7 +228,7 @@ records_put(records_t *records, json_object *record, const char *unique,
     }
 
     statedir_path(records->config, records->folder, id, RECORDS_SUFFIX, path);
-    text = json_object_to_json_string_ext(copy, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(copy, STATEDIR_JSON);
 
     pthread_mutex_lock(&records->write);
     pthread_mutex_lock(&records->lock);

@@ -8,7 +8,8 @@
  *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
  *   saved/VM.json           saved.c         test/VM             files.c
  *   vms/VM.json             orphan_note.c   lock                here
- *   owner.json              statedir_owner.c
+ *   owner.json              statedir_owner.c    running/VM          again.c
+ *   boot_id                 again.c
  */
 
 #ifndef HATCH_AGENT_STATEDIR_H_INCLUDED
@@ -22,6 +23,10 @@
 
 
 #define STATEDIR_PATH  512
+
+/* How json-c writes what lies in a file: for people, too. */
+#define STATEDIR_JSON  (JSON_C_TO_STRING_PRETTY                               \
+                        | JSON_C_TO_STRING_NOSLASHESCAPE)
 
 
 /*

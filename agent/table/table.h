@@ -44,6 +44,7 @@ typedef struct {
     unsigned        disk_mib;           /* 0: no disk */
     int64_t         idle_timeout;       /* ms until paused, or VM_NEVER */
     int64_t         save_after;         /* ms until saved, or VM_NEVER */
+    int             autostart;          /* see vm/again.h */
     int             enable_network;
     int             has_seed;           /* a cloud-init drive */
     struct in_addr  guest_ip;           /* 0: none */
@@ -108,6 +109,9 @@ void table_publish(void);
 
 /* Has table_publish() been called yet?  Before it, VMs may be missing. */
 int table_is_complete(void);
+
+/* How many VMs there are, and run.  Returns 1 if libvirt is connected. */
+int table_summary(unsigned *vms, unsigned *running);
 
 /* Marks the zone; wakes those who wait if the connection is gone. */
 void table_set_libvirt(hatch_libvirt_t state);
@@ -203,6 +207,9 @@ int table_wait(const char *id, hatch_state_t state, unsigned timeout);
 
 /* HATCH_ERR_NOT_FOUND; a VM that is still being created is not found. */
 int table_get(const char *id, vm_t *vm);
+
+/* What libvirt said last, whatever an operation is doing meanwhile. */
+int table_observed(const char *id, vm_t *vm, hatch_state_t *state);
 
 /* All VMs, newest first, in memory that the caller frees.  -1: no memory. */
 int table_list(vm_t **vms, size_t *n);

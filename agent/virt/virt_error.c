@@ -17,6 +17,10 @@
 /* QEMU says first which of its arguments it could not do, as JSON. */
 #define VIRT_ARGUMENT      "qemu-system-"
 #define VIRT_ARGUMENT_END  "}: "
+#define VIRT_QEMU          "QEMU: "
+
+/* So much of what libvirt says is told in any case, bytes. */
+#define VIRT_TEXT_MIN     32
 
 
 /* libvirt has a code, or it is one of the system's, which it numbers. */
@@ -121,6 +125,24 @@ virt_last_class(void)
 }
 
 
+/* One line, without a blank at its end. */
+static void
+virt_one_line(char *text)
+{
+    char  *p, *end = text;
+
+    for (p = text; *p != '\0'; p++) {
+        if ((unsigned char) *p <= ' ' || *p == 0x7f) {
+            *p = ' ';
+        } else {
+            end = p + 1;
+        }
+    }
+
+    *end = '\0';
+}
+
+
 /*
  * What to tell of an error, in one line.  QEMU's last line names a whole
  * argument, which would leave no room for the reason behind it.
@@ -128,29 +150,24 @@ virt_last_class(void)
 static void
 virt_reason(const virError *error, char *text, size_t size)
 {
-    char        *p;
     const char  *from, *end;
-
-    if (error == NULL || error->message == NULL) {
-        (void) snprintf(text, size, "unknown libvirt error");
-        return;
-    }
 
     from = strstr(error->message, VIRT_ARGUMENT);
 
-    if (from != NULL) {
+    if (from == NULL) {
+        (void) hatch_err_end(error->message, text, size);
+
+    } else {
         end = strstr(from, VIRT_ARGUMENT_END);
         from = end != NULL ? end + strlen(VIRT_ARGUMENT_END)
                            : from + strcspn(from, " ");
-        (void) snprintf(text, size, "QEMU: %s", from + strspn(from, " "));
-
-    } else {
-        (void) snprintf(text, size, "%s", error->message);
+        memcpy(text, VIRT_QEMU, sizeof(VIRT_QEMU));
+        (void) hatch_err_end(from + strspn(from, " "),
+                             text + sizeof(VIRT_QEMU) - 1,
+                             size - (sizeof(VIRT_QEMU) - 1));
     }
 
-    for (p = text; *p != '\0'; p++) {
-        *p = *p == '\n' ? ' ' : *p;
-    }
+    virt_one_line(text);
 }
 
 
@@ -158,8 +175,11 @@ int
 virt_error(hatch_err_t *err, const char *doing)
 {
     char          text[sizeof(err->text)];
+    size_t        said = strlen(doing) + 2;
     virErrorPtr   last = virGetLastError();
     virt_class_t  class = virt_classify(last);
+    const size_t  room = said + VIRT_TEXT_MIN < sizeof(text)
+                         ? sizeof(text) - said : VIRT_TEXT_MIN;
 
     static const hatch_err_code_t  codes[] = {
         [VIRT_OTHER] = HATCH_ERR_LIBVIRT,
@@ -181,7 +201,12 @@ virt_error(hatch_err_t *err, const char *doing)
                              "each VM that runs or is paused has one", doing);
     }
 
-    virt_reason(last, text, sizeof(text));
+    if (last == NULL || last->message == NULL) {
+        return hatch_err_set(err, codes[VIRT_OTHER], "%s: libvirt gave no "
+                             "reason", doing);
+    }
+
+    virt_reason(last, text, room);
 
     return hatch_err_set(err, codes[class], "%s: %s", doing, text);
 }

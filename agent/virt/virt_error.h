@@ -37,9 +37,11 @@ virt_class_t virt_last_class(void);
 /*
  * The hatch_err_t of this thread's last error: "DOING: what libvirt said", or
  * what QEMU said where libvirt quotes it, without the argument that it had.
- * Its code by its class: HATCH_ERR_NOT_FOUND, HOST, TIMEOUT, FULL, BRIDGE,
- * CONFLICT, UNAVAILABLE, else LIBVIRT.  What the API makes of a code only
- * api_fail() says.
+ * Where that is too long it is its end, which has the cause.  At once after the
+ * call that failed: every other call to libvirt, also one that looks or frees,
+ * forgets it.  Its code by its class: HATCH_ERR_NOT_FOUND, HOST, TIMEOUT, FULL,
+ * BRIDGE, CONFLICT, UNAVAILABLE, else LIBVIRT.  What the API makes of a code
+ * only api_fail() says.
  */
 int virt_error(hatch_err_t *err, const char *doing);
 

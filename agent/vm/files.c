@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "files.h"
+#include "again.h"
 #include "orphan.h"
 #include "routes.h"
 #include "saved.h"
@@ -69,6 +70,7 @@ files_delete(const config_t *config, const char *vm)
 
     files_delete_data(config, vm);
     saved_forget(config, vm);
+    again_forget(config, vm);
     orphan_forget(config, vm);
 
     /* last: it says that the rest may go */

@@ -36,7 +36,7 @@ saved_try(vm_op_t *op, hatch_err_t *err)
     }
 
     class = virt_last_class();
-    (void) virt_error(err, "cannot start the VM");
+    (void) vm_start_error(op, err);
 
     return class == VIRT_BAD_IMAGE ? SAVED_REFUSED : SAVED_UNKNOWN;
 }
@@ -85,6 +85,7 @@ saved_files_open(vm_op_t *op)
 static int
 saved_kept(const vm_op_t *op, hatch_err_t *err)
 {
+    char         end[381];
     hatch_err_t  why = *err;
 
     if (why.code == HATCH_ERR_BRIDGE) {
@@ -93,7 +94,8 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 
     return hatch_err_set(err, HATCH_ERR_KEPT, "the saved memory is kept, it "
                          "could not be restored now (POST /vms/%s/stop gives "
-                         "it up): %.380s", op->vm.id, why.text);
+                         "it up): %s", op->vm.id,
+                         hatch_err_end(why.text, end, sizeof(end)));
 }
 
 
@@ -101,12 +103,13 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 static int
 saved_give_up(vm_op_t *op, const char *why, hatch_err_t *err)
 {
-    char         aside[STATEDIR_PATH];
+    char         aside[STATEDIR_PATH], begin[181], end[181];
     hatch_err_t  failed;
 
     if (saved_file_put_aside(op, aside, &failed) != 0) {
-        (void) hatch_err_set(err, HATCH_ERR_LIBVIRT, "it is bad (%.180s), and "
-                             "%.180s", why, failed.text);
+        (void) hatch_err_set(err, HATCH_ERR_LIBVIRT, "it is bad (%s), and %s",
+                             hatch_err_end(why, begin, sizeof(begin)),
+                             hatch_err_end(failed.text, end, sizeof(end)));
         return saved_kept(op, err);
     }
 

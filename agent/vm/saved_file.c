@@ -152,7 +152,7 @@ saved_note(const vm_op_t *op)
                                   json_object_new_int64(id.inode));
     (void) json_object_object_add(note, "born", json_object_new_int64(id.born));
 
-    text = json_object_to_json_string_ext(note, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(note, STATEDIR_JSON);
     statedir_path(op->config, SAVED_FOLDER, op->vm.id, ".json", path);
 
     if (statedir_write(path, text, strlen(text), &err) != 0) {

@@ -133,6 +133,7 @@ vm_settings(const config_t *config, const vm_request_t *request,
                   ? request->mem_mib : (unsigned) config->default_mem_mib;
     vm->idle_timeout = request->idle_timeout;
     vm->save_after = request->save_after;
+    vm->autostart = request->autostart;
     vm->enable_network = request->enable_network;
     vm->has_seed = request->user_data != NULL || image->rootfs_path[0] != '\0';
     vm->guest_ip = request->guest_ip;
@@ -277,7 +278,7 @@ create_start(vm_op_t *op, hatch_err_t *err)
     int  rc = 0;
 
     if (virDomainCreate(op->domain) == -1) {
-        rc = virt_error(err, "cannot start the VM");
+        rc = vm_start_error(op, err);
     }
 
     vm_end_start(op);

@@ -48,14 +48,15 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
 
     vm_step_kill(op->config);
 
-    if (virDomainIsActive(op->domain) == 1
-        && virDomainDestroy(op->domain) == -1
-        && virDomainIsActive(op->domain) == 1)
+    if (virDomainIsActive(op->domain) != 1
+        || virDomainDestroy(op->domain) == 0)
     {
-        return virt_error(err, "cannot stop the VM");
+        return 0;
     }
 
-    return 0;
+    rc = virt_error(err, "cannot stop the VM");
+
+    return virDomainIsActive(op->domain) == 1 ? rc : 0;
 }
 
 

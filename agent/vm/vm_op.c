@@ -11,6 +11,7 @@
 #include "virt/host.h"
 #include "virt/neighbor.h"
 #include "virt/net.h"
+#include "virt/qemu_user.h"
 #include "virt/spoof.h"
 #include "virt/sync.h"
 #include "virt/virt_cleanup.h"
@@ -372,6 +373,24 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
             net_bridge(op->config, bridge);
             neighbor_set(bridge, op->vm.guest_ip, op->vm.guest_mac);
             spoof_admit(&op->vm);
+        }
+    }
+
+    return rc;
+}
+
+
+int
+vm_start_error(vm_op_t *op, hatch_err_t *err)
+{
+    int                 rc = virt_error(err, "cannot start the VM");
+    cleanup_free char  *xml = NULL;
+
+    if (rc == HATCH_ERR_LIBVIRT) {
+        xml = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE);
+
+        if (xml != NULL) {
+            (void) qemu_user_explain(op->lease.conn, xml, err);
         }
     }
 

@@ -97,6 +97,12 @@ void vm_step_kill(const config_t *config);
  */
 int vm_prepare_start(vm_op_t *op, hatch_err_t *err);
 
+/*
+ * What libvirt said when it refused to start the VM, at once after that; or, if
+ * QEMU's user cannot get to a file of it, that.
+ */
+int vm_start_error(vm_op_t *op, hatch_err_t *err);
+
 /* Gives the turn back, if it has one. */
 void vm_end_start(vm_op_t *op);
 

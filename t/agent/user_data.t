@@ -248,7 +248,7 @@ my $said = qx(PATH=$dir/bin @{[join ' ', "$Test::Hatch::build/hatch-agent",
     "--zone $dir/run/zone --socket $dir/run/agent.sock",
     "--wake-socket $dir/run/wake.sock --image-dir $dir/images"]} 2>&1);
 is($?, 0, '--check passes');
-like($said, qr/warning: there is no xorriso in PATH, .*\(Debian: xorriso\)/,
+like($said, qr/warning: there is no xorriso in PATH, .*\(Debian: apt install xorriso\)/,
      'and warns of a tool that is missing');
 unlike($said, qr/qemu-img/, 'only of that');
 

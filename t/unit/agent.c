@@ -186,6 +186,18 @@ test_metadata(void)
     (void) snprintf(vm.id, sizeof(vm.id), "vm_aaaaaaaaaaaaaaaa");
     is_int(xml_read_metadata(whole, &vm, &err), 0, "metadata");
     is_int(vm.idle_timeout, VM_NEVER, "never");
+    is_int(vm.autostart, 0, "no autostart, as before there was one");
+    is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
+                             "disk_mib='1' enable_network='0' seed='0' "
+                             "created='1' updated='2' idle_timeout='never' "
+                             "save_after='3' boot_args='' autostart='1'/>",
+                             &vm, &err), 0, "metadata with one");
+    is_int(vm.autostart, 1, "which is read");
+    is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
+                             "disk_mib='1' enable_network='0' seed='0' "
+                             "created='1' updated='2' idle_timeout='never' "
+                             "save_after='3' boot_args='' autostart='2'/>",
+                             &vm, &err), HATCH_ERR_CORRUPT, "or is wrong");
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         memcpy(text, whole, sizeof(whole));
