@@ -136,6 +136,7 @@ hatch_err_code(int errnum)
 
     case EACCES:
     case EPERM:
+    case EROFS:
         return HATCH_ERR_DENIED;
 
     case ENOSPC:

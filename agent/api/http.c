@@ -172,6 +172,8 @@ http_answer(http_request_t *request, struct MHD_Connection *connection,
                    &response);
     }
 
+    api_name(&request->head, &response);
+
     if (response.status >= 500) {
         log_event(LOG_WARN, "%s %.100s: %u %s", method, url, response.status,
                   json_object_to_json_string_ext(

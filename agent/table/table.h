@@ -73,6 +73,7 @@ typedef struct {
 /* A VM that libvirt does not have any more, and whose files are kept. */
 typedef struct {
     char            id[HATCH_ID_SIZE];
+    char            name[HATCH_NAME_SIZE];  /* "": not known */
     vm_address_t    address;            /* 0 and "": none, or not known */
     unsigned        disk_mib;
 } table_orphan_t;
@@ -120,15 +121,15 @@ void table_set_notice(hatch_notice_t notice, uint32_t ms);
 
 /*
  * What there is of VMs that are gone: their disks count in the limits, their
- * addresses stay taken.  Takes the n of them over; listed is what the zone
- * says that there are, of any kind.  began is table_orphans_epoch() of before
- * they were looked for: of what was deleted since, nothing is taken.
+ * names and addresses stay taken.  Takes the n of them over; listed is what
+ * the zone says that there are, of any kind.  began is table_orphans_epoch() of
+ * before they were looked for: of what was deleted since, nothing is taken.
  */
 uint64_t table_orphans_epoch(void);
 void table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed,
     uint64_t began);
 
-/* A user deleted all that there was of a VM: its address is free at once. */
+/* A user deleted all that there was of a VM: its name and address are free. */
 void table_forget_orphan(const char *id);
 
 /* Heartbeat; puts a zone file that was removed back in its place. */

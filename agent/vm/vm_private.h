@@ -75,7 +75,7 @@ int vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err);
 /* The same for a VM that is not to be looked at any more.  Puts op->note. */
 void vm_drop(vm_op_t *op);
 
-/* "cannot WHAT the VM: it is STATE"; the operation is still to be ended. */
+/* "cannot WHAT VM "ID": it is STATE"; the operation is still to be ended. */
 int vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err);
 
 /*

@@ -187,7 +187,7 @@ is(api('GET', '/vms')->{body}, '[]', 'no VM either');
 
 system('mount', '-o', 'remount,ro', $seeds) == 0 or die;
 $r = api('POST', '/vms', { user_data => '#!x' });
-is($r->{status}, 500, 'a disk that is read-only');
+is($r->{status}, 503, 'a disk that is read-only');
 like($r->{json}{error}, qr/Read-only file system/, 'says so');
 system('umount', $seeds);
 
