@@ -214,7 +214,8 @@ sub found {
 
 # --- those who write ---
 
-my (@names, %id, $number);
+my (@names, %id);
+my $number = 0;
 
 sub any { return $names[rand @names] }
 
@@ -335,7 +336,7 @@ sub remember {
         $id{ $snap->{name} } = $snap->{id};
     }
     for my $key (keys %{ $ledger->expected }) {
-        $number = $1 if $key =~ /[a-z_](\d+)$/ && $1 > ($number // 0);
+        $number = $1 if $key =~ /[a-z_](\d+)$/ && $1 > $number;
     }
     my $told = $memory->expected;
     $visited{$_} = $told->{$_}[-1] for @guests;
