@@ -259,7 +259,6 @@ sub image {
 }
 
 sub image_delete {
-    my $name = 'img_' . $number;
     image() or return;
     return change("image/img_$number", undef, 'DELETE', "/images/img_$number");
 }
@@ -289,7 +288,7 @@ sub snapshot_delete {
 sub vm_create { return create('v' . ++$number, %$never) }
 
 sub vm_delete {
-    my ($name) = grep /^v\d/, keys %vm;
+    my ($name) = @_ ? @_ : grep /^v\d/, keys %vm;
     $name or return vm_create();
     change("vm/$name", undef, 'DELETE', "/vms/$vm{$name}") or return;
     return delete $vm{$name};
@@ -518,7 +517,7 @@ on_disk('PATCH of memory', memory_size(), sub {
     my $kib = 1024 * $ledger->expected->{'mem/cold'}[0];
     domain($_[0], $vm{cold}) =~ />$kib</
 });
-on_disk('DELETE', vm_delete(), sub { domain($_[0], $v) eq '' });
+on_disk('DELETE', vm_delete($created->{name}), sub { domain($_[0], $v) eq '' });
 my $size;
 on_disk('asleep', sleeps(), sub {
     my $file = save_file($_[0]);
