@@ -214,7 +214,8 @@ sub found {
 
 # --- those who write ---
 
-my (@names, %id, $number);
+my (@names, %id);
+my $number = 0;
 
 sub any { return $names[rand @names] }
 
@@ -258,7 +259,6 @@ sub image {
 }
 
 sub image_delete {
-    my $name = 'img_' . $number;
     image() or return;
     return change("image/img_$number", undef, 'DELETE', "/images/img_$number");
 }
@@ -288,7 +288,7 @@ sub snapshot_delete {
 sub vm_create { return create('v' . ++$number, %$never) }
 
 sub vm_delete {
-    my ($name) = grep /^v\d/, keys %vm;
+    my ($name) = @_ ? @_ : grep /^v\d/, keys %vm;
     $name or return vm_create();
     change("vm/$name", undef, 'DELETE', "/vms/$vm{$name}") or return;
     return delete $vm{$name};
@@ -335,7 +335,7 @@ sub remember {
         $id{ $snap->{name} } = $snap->{id};
     }
     for my $key (keys %{ $ledger->expected }) {
-        $number = $1 if $key =~ /[a-z_](\d+)$/ && $1 > ($number // 0);
+        $number = $1 if $key =~ /[a-z_](\d+)$/ && $1 > $number;
     }
     my $told = $memory->expected;
     $visited{$_} = $told->{$_}[-1] for @guests;
@@ -517,7 +517,7 @@ on_disk('PATCH of memory', memory_size(), sub {
     my $kib = 1024 * $ledger->expected->{'mem/cold'}[0];
     domain($_[0], $vm{cold}) =~ />$kib</
 });
-on_disk('DELETE', vm_delete(), sub { domain($_[0], $v) eq '' });
+on_disk('DELETE', vm_delete($created->{name}), sub { domain($_[0], $v) eq '' });
 my $size;
 on_disk('asleep', sleeps(), sub {
     my $file = save_file($_[0]);
