@@ -51,8 +51,8 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-container test-cloud-init test-nginx \
-        test-suite test-all test-asan test-module-asan test-tsan \
+        test-e2e test-host test-power test-container test-cloud-init \
+        test-nginx test-suite test-all test-asan test-module-asan test-tsan \
         test-valgrind soak bench bench-quick bench-wake check coverage fuzz \
         fuzz-targets fuzz-requests install install-agent install-module deb \
         deb-before dist clean help \
@@ -224,6 +224,13 @@ test-e2e: test-ready
 test-host: test-ready deb deb-before
 	@$(PROVE) t/host/*.t
 
+POWER_CYCLES ?= 20
+
+## test-power    POWER_CYCLES reboots of a host, and as many power cuts (20)
+test-power: test-ready
+	@HATCH_REBOOTS=$(POWER_CYCLES) HATCH_CUTS=$(POWER_CYCLES) \
+	    $(PROVE) -v t/host/power.t
+
 # hatch:latest and hatch:full from the working tree
 container-images: | deps-container
 	@mkdir -p $(BUILD) && flock $(BUILD) \
@@ -303,11 +310,13 @@ SUITE      ?= trixie
 SUITES      = trixie sid
 
 ## test-suite    SUITE=trixie or sid: this tree built and tested in that
-##               release of Debian, with its compiler, nginx, libvirt and
+##               release of Debian, with its compilers, nginx, libvirt and
 ##               libraries; all but test-host
 test-suite: | deps-suite
 	@util/suite --online $(SUITE) build-suite-$(SUITE) \
 	    make --no-print-directory all test-ready
+	@util/suite $(SUITE) build-suite-$(SUITE) \
+	    make --no-print-directory BUILD=build-clang CC=clang compiled
 	@util/suite $(SUITE) build-suite-$(SUITE) \
 	    make --no-print-directory -k $(SUITE_GOALS)
 

@@ -168,7 +168,8 @@ http_answer(http_request_t *request, struct MHD_Connection *connection,
         api_error(&response, 413, "payload_too_large", API_TOO_LARGE);
 
     } else {
-        api_handle(http.config, &request->head, request->text, request->len,
+        api_handle(http.config, &request->head,
+                   request->text != NULL ? request->text : "", request->len,
                    &response);
     }
 

@@ -72,6 +72,10 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", path);
     }
 
+    if (rc == 0) {
+        rc = statedir_sync(path, err);
+    }
+
     if (rc == 0 && image->rootfs_path[0] != '\0') {
         rc = image_base_note_vm(config, vm->id, image->id, image->rootfs_path,
                                 err);

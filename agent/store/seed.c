@@ -204,6 +204,10 @@ seed_create(const config_t *config, const vm_t *vm, const char *user_data,
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", iso);
     }
 
+    if (rc == 0) {
+        rc = statedir_sync(iso, err);
+    }
+
     seed_delete_dir(config, name);
 
     if (rc != 0) {

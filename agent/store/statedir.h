@@ -54,6 +54,9 @@ void statedir_path(const config_t *config, const char *folder, const char *name,
 int statedir_write(const char *path, const char *text, size_t len,
     hatch_err_t *err);
 
+/* A file that another program has written, and its name, are on disk then. */
+int statedir_sync(const char *path, hatch_err_t *err);
+
 /* Reads a file of at most max bytes into memory that the caller frees. */
 int statedir_read(const char *path, size_t max, char **text, size_t *len,
     hatch_err_t *err);

@@ -19,6 +19,15 @@
 /* How many connections wait for the next operation. */
 #define VIRT_IDLE  16
 
+/*
+ * A callback as libvirt takes all of them, and its own macros make them, but by
+ * way of the type that stands for any function: clang 19 warns without.
+ */
+#define VIRT_DOMAIN_CALLBACK(function)                                        \
+    ((virConnectDomainEventGenericCallback) (void (*)(void)) (function))
+#define VIRT_NETWORK_CALLBACK(function)                                       \
+    ((virConnectNetworkEventGenericCallback) (void (*)(void)) (function))
+
 
 static struct {
     pthread_mutex_t         lock;
@@ -171,14 +180,13 @@ virt_register_more(virConnectPtr conn)
 
     reboot = virConnectDomainEventRegisterAny(
                         conn, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
-                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_reboot), NULL, NULL);
+                        VIRT_DOMAIN_CALLBACK(virt_on_reboot), NULL, NULL);
     agent = virConnectDomainEventRegisterAny(
                         conn, NULL, VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
-                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_agent), NULL, NULL);
+                        VIRT_DOMAIN_CALLBACK(virt_on_agent), NULL, NULL);
     network = virConnectNetworkEventRegisterAny(
                         conn, NULL, VIR_NETWORK_EVENT_ID_LIFECYCLE,
-                        VIR_NETWORK_EVENT_CALLBACK(virt_on_network), NULL,
-                        NULL);
+                        VIRT_NETWORK_CALLBACK(virt_on_network), NULL, NULL);
     net_forget();
 
     pthread_mutex_lock(&virt.lock);
@@ -209,8 +217,7 @@ virt_open(const char *uri, hatch_err_t *err)
 
     lifecycle = virConnectDomainEventRegisterAny(
                         conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                        VIR_DOMAIN_EVENT_CALLBACK(virt_on_lifecycle), NULL,
-                        NULL);
+                        VIRT_DOMAIN_CALLBACK(virt_on_lifecycle), NULL, NULL);
     if (lifecycle == -1) {
         (void) virt_error(err, "cannot register for libvirt's events");
         (void) virConnectClose(conn);

@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 
+#include "durable.h"
 #include "operation.h"
 #include "saved_file.h"
 #include "snapshot.h"
@@ -227,18 +228,20 @@ restore_put_aside(vm_op_t *op, hatch_err_t *err)
 static int
 restore_keep(vm_op_t *op, hatch_err_t *err)
 {
+    int  rc = 0;
+
     if (op->recovers && vm_is_active(op, err) == 0) {
         return restore_put_aside(op, err);
     }
 
     /* it belongs to the disk before; started from it, the guest would die */
-    if (virDomainHasManagedSaveImage(op->domain, 0) == 1
-        && virDomainManagedSaveRemove(op->domain, 0) == -1)
-    {
-        return virt_error(err, "cannot remove the saved memory");
+    if (virDomainHasManagedSaveImage(op->domain, 0) == 1) {
+        rc = virDomainManagedSaveRemove(op->domain, 0) == 0
+             ? durable_memory(op, err)
+             : virt_error(err, "cannot remove the saved memory");
     }
 
-    return disk_keep(op->config, op->vm.id, err);
+    return rc == 0 ? disk_keep(op->config, op->vm.id, err) : rc;
 }
 
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 
+#include "durable.h"
 #include "saved.h"
 #include "saved_file.h"
 #include "core/cleanup.h"
@@ -139,7 +140,8 @@ saved_can_be_read(vm_op_t *op, hatch_err_t *err)
 }
 
 
-/* It is used, and libvirt could not remove it: it must not be used again. */
+/* It is used, and must not be used again: libvirt may have failed to remove
+ * it, and what it has removed is there again after a power cut. */
 static void
 saved_is_used(vm_op_t *op)
 {
@@ -147,6 +149,12 @@ saved_is_used(vm_op_t *op)
     hatch_err_t  err;
 
     if (!saved_file_exists(op)) {
+        if (durable_memory(op, &err) != 0) {
+            log_event(LOG_WARN, "%s: its saved memory is used, and may be "
+                      "there again after a power cut: %s", op->vm.id,
+                      err.text);
+        }
+
         return;
     }
 
@@ -249,7 +257,7 @@ int
 saved_drop(vm_op_t *op, hatch_err_t *err)
 {
     if (virDomainManagedSaveRemove(op->domain, 0) == 0) {
-        return 0;
+        return durable_memory(op, err);
     }
 
     (void) virt_error(err, "cannot remove the saved memory");
@@ -257,5 +265,5 @@ saved_drop(vm_op_t *op, hatch_err_t *err)
     /* libvirt cannot remove what somebody has moved away */
     return saved_file_stand_in(op) == 0
            && virDomainManagedSaveRemove(op->domain, 0) == 0
-           ? 0 : (int) err->code;
+           ? durable_memory(op, err) : (int) err->code;
 }

@@ -89,7 +89,7 @@ snapshot_seal(const config_t *config, const char *id, const char *file,
         (void) close(fd);
     }
 
-    return size;
+    return size >= 0 && statedir_sync(path, err) == 0 ? size : -1;
 }
 
 

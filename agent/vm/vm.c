@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "vm.h"
+#include "durable.h"
 #include "operation.h"
 #include "saved.h"
 #include "vm_private.h"
@@ -240,7 +241,7 @@ vm_set_metadata(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
         return virt_error(err, "cannot change the VM");
     }
 
-    return 0;
+    return durable_definition(op, err);
 }
 
 

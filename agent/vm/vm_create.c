@@ -5,6 +5,7 @@
 #include "files.h"
 #include "routes.h"
 #include "vm.h"
+#include "durable.h"
 #include "operation.h"
 #include "vm_private.h"
 #include "core/cleanup.h"
@@ -71,7 +72,8 @@ vm_define(vm_op_t *op, const image_t *image, hatch_err_t *err)
     op->domain = virDomainDefineXMLFlags(op->lease.conn, xml,
                                          VIR_DOMAIN_DEFINE_VALIDATE);
 
-    return op->domain != NULL ? 0 : virt_error(err, "cannot define the VM");
+    return op->domain != NULL ? durable_definition(op, err)
+                              : virt_error(err, "cannot define the VM");
 }
 
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "vm.h"
+#include "durable.h"
 #include "files.h"
 #include "operation.h"
 #include "routes.h"
@@ -44,6 +45,14 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
         {
             return rc;
         }
+    }
+
+    /* with the definition goes saved memory */
+    rc = durable_definition(op, err);
+    rc = rc == 0 ? durable_memory(op, err) : rc;
+
+    if (rc != 0) {
+        return rc;
     }
 
     vm_step_kill(op->config);

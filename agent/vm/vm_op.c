@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 
+#include "durable.h"
 #include "vm_private.h"
 #include "core/work.h"
 #include "store/disk.h"
@@ -481,5 +482,6 @@ vm_redefine(vm_op_t *op, const vm_t *vm, unsigned flags, hatch_err_t *err)
 
     domain = virDomainDefineXMLFlags(op->lease.conn, xml, flags);
 
-    return domain != NULL ? 0 : virt_error(err, "cannot define the VM");
+    return domain != NULL ? durable_definition(op, err)
+                          : virt_error(err, "cannot define the VM");
 }

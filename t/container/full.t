@@ -78,6 +78,18 @@ wait_until('the VM is there', sub {
 $r = guest('/cgi-bin/state');
 is($r->{status}, 200, 'its route leads to it');
 like($r->{body}, qr/^memory kept$/m, 'its memory is what it was');
+
+# --- the same one, started again, with a VM that starts with its host ---
+
+call('PATCH', "/vms/$vm->{id}", '{"autostart": true}');
+podman("stop -t 60 $name");
+is(exit_code($name, 60), 0, 'stopped: 0');
+podman("start $name");
+wait_until('without a request the VM runs', sub {
+    container_log($name) =~ /$vm->{id}.*(?:boot|again|started)/
+        && call('GET', "/vms/$vm->{id}")->{state} eq 'running';
+}, 60) or diag container_log($name);
+like(guest('/cgi-bin/state')->{body}, qr/^memory kept$/m, 'with its memory');
 remove($name);
 
 # --- without what the command gives it ---

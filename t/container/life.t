@@ -136,9 +136,9 @@ wrong('an nginx.conf that is wrong',
 write_file("$dir/agent.json", '{"connect": "test:///default", "max_vms": -1}');
 wrong('an agent.json that is wrong',
       "-v $dir/agent.json:/etc/hatch/agent.json:ro hatch:latest",
-      qr/hatch-agent: .*max_vms/, qr/the agent cannot work here/);
+      qr/"max_vms" must be/, qr/the agent cannot work here/);
 wrong('a variable that is wrong', '-e HATCH_LOG_LEVEL=loud hatch:latest',
-      qr/hatch-agent: .*log_level/, qr/the agent cannot work here/);
+      qr/"log_level" must be/, qr/the agent cannot work here/);
 
 is(wrong('a word that means nothing', 'hatch:latest hatch-start everything',
          qr/^ *hatch-start \[nginx \| agent\]/m), 2, 'usage: 2');

@@ -13,7 +13,8 @@ use Test::More;
 my $host = "$top/t/lib/host";
 my $root = '/run/hatch-host/root';
 my $build = '/hatch/' . ($Test::Hatch::build =~ m{([^/]+)\z})[0];
-my $example = '/usr/share/doc/libnginx-mod-http-hatch/examples/nginx.conf.example';
+my $example = '/usr/share/doc/libnginx-mod-http-hatch/examples/'
+            . 'nginx.conf.example';
 
 sub host {
     my ($script) = @_;
@@ -30,7 +31,8 @@ sub succeeds {
     is($? >> 8, 0, $name) or diag(substr $out, -2000);
 }
 
-my $health = 'curl -s -m 5 -o /dev/null -w "%{http_code}" 127.0.0.1:8080/healthz';
+my $health = 'curl -s -m 5 -o /dev/null -w "%{http_code}"'
+           . ' 127.0.0.1:8080/healthz';
 
 # systemd knows the process that serves, and that is another one, or the same.
 sub serves {

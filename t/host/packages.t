@@ -48,7 +48,11 @@ sub visit {
 }
 
 # The guest's state: in its memory, and on its disk.
-sub guest { return join ' ', visit("/cgi-bin/state$_[0]") =~ /^(?:memory|disk) (.*)$/mg }
+sub guest {
+    my ($query) = @_;
+    my $answer = visit("/cgi-bin/state$query");
+    return join ' ', $answer =~ /^(?:memory|disk) (.*)$/mg;
+}
 
 # The commands of a section of docs/install.md, but for the few that cannot run
 # here: what builds (/hatch is read only), and an image that is not there.
@@ -57,7 +61,8 @@ my $machine = '';
 
 sub documented {
     my ($section, $deb) = @_;
-    my ($text) = slurp("$top/docs/install.md") =~ /^## \Q$section\E\n(.*?)(?:^## |\z)/ms;
+    my ($text) = slurp("$top/docs/install.md")
+        =~ /^## \Q$section\E\n(.*?)(?:^## |\z)/ms;
     my ($n, $out) = (0, '');
 
     for my $command ($text =~ /^    [#\$] (.*)$/mg) {
