@@ -278,6 +278,18 @@ net_is_so(virNetworkPtr network, const char *mac, struct in_addr ip,
 }
 
 
+static int
+net_change(virNetworkPtr network, int add, int index, const char *xml,
+    unsigned flags)
+{
+    return virNetworkUpdate(network,
+                            add ? VIR_NETWORK_UPDATE_COMMAND_ADD_LAST
+                                : VIR_NETWORK_UPDATE_COMMAND_DELETE,
+                            VIR_NETWORK_SECTION_IP_DHCP_HOST, index, xml,
+                            flags);
+}
+
+
 /*
  * Adds or deletes a reservation, in the <ip> of that number.  The tidy thread
  * and an operation may want the same at once; whoever comes second finds it
@@ -295,12 +307,8 @@ net_update(virNetworkPtr network, int add, int index, const char *mac,
         return hatch_err_errno(err, ENOMEM, "cannot change the network");
     }
 
-    if (virNetworkUpdate(network,
-                         add ? VIR_NETWORK_UPDATE_COMMAND_ADD_LAST
-                             : VIR_NETWORK_UPDATE_COMMAND_DELETE,
-                         VIR_NETWORK_SECTION_IP_DHCP_HOST, index, xml,
-                         VIR_NETWORK_UPDATE_AFFECT_LIVE
-                         | VIR_NETWORK_UPDATE_AFFECT_CONFIG)
+    if (net_change(network, add, index, xml, VIR_NETWORK_UPDATE_AFFECT_LIVE
+                                             | VIR_NETWORK_UPDATE_AFFECT_CONFIG)
         == 0)
     {
         net_known_host(mac, ip, add);
@@ -308,6 +316,14 @@ net_update(virNetworkPtr network, int add, int index, const char *mac,
     }
 
     rc = virt_error(err, "cannot change the reservations of the network");
+
+    /*
+     * libvirt refuses both if one of them has it already: somebody has defined
+     * the network anew, of a backup, while it was active.
+     */
+    (void) net_change(network, add, index, xml, VIR_NETWORK_UPDATE_AFFECT_LIVE);
+    (void) net_change(network, add, index, xml,
+                      VIR_NETWORK_UPDATE_AFFECT_CONFIG);
 
     return net_is_so(network, mac, ip, add, &described) ? 0 : rc;
 }

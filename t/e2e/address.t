@@ -53,6 +53,28 @@ is($fourth->{guest_mac}, '52:54:00:aa:bb:cc', 'another MAC');
 create_route($fourth->{id}, 'fourth');
 ok(answers('fourth'), 'which gets the address at once');
 
+# libvirt refuses a reservation that one of the network's two definitions has
+# and the other has not.
+my $asleep = create_vm();
+create_route($asleep->{id}, 'asleep');
+ok(answers('asleep'), 'a guest');
+my $reserved = "$dir/host.xml";
+write_file($reserved, "<host mac='$asleep->{guest_mac}' "
+           . "ip='$asleep->{guest_ip}'/>");
+for my $half ('live', 'config') {
+    is(api('POST', "/vms/$asleep->{id}/stop", {})->{status}, 200, 'it stops');
+    stop_agent();
+    is(virsh("net-update hatch delete ip-dhcp-host $reserved --$half") =~
+       /^error/m, '', "its reservation is taken away: $half");
+    start_agent(connect => 'qemu:///system');
+    is(api('POST', "/vms/$asleep->{id}/start", {})->{status}, 200,
+       "it starts without that of $half");
+    ok(answers('asleep'), 'and has its address');
+}
+is(api('DELETE', "/vms/$asleep->{id}")->{status}, 200, 'deleted');
+is(virsh('net-dumpxml hatch') =~ /$asleep->{guest_mac}/, '',
+   'and its reservation with it');
+
 # A lease that nobody ended: of a guest that was deleted without us.
 virsh("destroy $fourth->{id}");
 virsh("undefine $fourth->{id} --managed-save");
