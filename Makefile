@@ -9,7 +9,9 @@ endif
 BUILD      ?= build
 CFLAGS     ?= -O2 -g
 HARDENING   = -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-WARNINGS    = -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
+# a packager's compiler may warn of more than ours: WERROR= lets it
+WERROR     ?= -Werror
+WARNINGS    = -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes \
               -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
               -Wformat=2 -Wvla
 LIBS        = libvirt json-c lmdb libmicrohttpd libxml-2.0
@@ -19,6 +21,11 @@ SBINDIR     = $(PREFIX)/sbin
 BINDIR      = $(PREFIX)/bin
 MODULEDIR   = $(PREFIX)/lib/nginx/modules
 SHAREDIR    = $(PREFIX)/share/hatch
+MANDIR      = $(PREFIX)/share/man
+DOCDIR      = $(PREFIX)/share/doc/hatch
+UNITDIR     = $(PREFIX)/lib/systemd/system
+SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
+TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 
 CONTRACT    = activity err file guard id state zone zone_writer
 LIB         = json json_number json_text route_index route_store \
@@ -44,14 +51,13 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-cloud-init test-nginx test-suite test-all \
-        test-asan \
-        test-module-asan test-tsan test-valgrind soak bench bench-quick \
-        bench-wake check coverage fuzz fuzz-targets fuzz-requests install \
-        clean help \
-        build-all build-module build-agent build-image build-tests build-fuzzed \
-        compiled \
-        test-ready
+        test-e2e test-host test-power test-container test-cloud-init \
+        test-nginx test-suite test-all test-asan test-module-asan test-tsan \
+        test-valgrind soak bench bench-quick bench-wake check coverage fuzz \
+        fuzz-targets fuzz-requests install install-agent install-module deb \
+        deb-before dist clean help \
+        build-all build-module build-agent build-image build-tests \
+        build-fuzzed compiled test-ready container-images
 
 .DEFAULT_GOAL = all
 
@@ -97,7 +103,7 @@ build-fuzzed: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard t/fuzz/*.c))
 
 # nginx's own make knows what its files depend on
 build-module:
-	+@CC=$(CC) V=$(V) util/build-module $(BUILD)
+	+@CC=$(CC) V=$(V) WERROR=$(WERROR) util/build-module $(BUILD)
 
 build-image: $(BUILD)/image/initrd
 
@@ -131,8 +137,9 @@ $(BUILD)/obj/%.o: %.c Makefile
 -include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/obj/agent/*/*.d \
                     $(BUILD)/obj/t/*/*.d)
 
+# DEPS=no: whoever builds has installed them, and nothing is fetched
 deps-%:
-	@util/deps $*
+	@$(if $(filter no,$(DEPS)),:,util/deps $*)
 
 ## deps          install what building and running needs, from Debian
 deps: deps-run
@@ -165,7 +172,8 @@ $(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/builds.t t/cache.t t/contract.t t/deploy.t \
-              t/example.t t/model.t t/reliability.t t/upstream.t,\
+              t/dist.t t/example.t t/man.t t/model.t t/reliability.t \
+              t/upstream.t,\
               $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
@@ -191,8 +199,8 @@ test-ready: | deps-test
 	+@$(BUILD_WITH) build-all build-image build-tests
 
 ## test          everything below; what CI runs
-test: test-ready
-	@$(PROVE) t/host/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
+test: test-ready deb deb-before container-images
+	@$(PROVE) t/host/*.t t/container/*.t t/e2e/*.t t/agent/*.t t/*.t $(unit_t)
 	@TEST_NGINX_USE_HUP=1 $(PROVE) $(HUP_T)
 
 ## test-unit     C programs: contract, libraries, some of the agent
@@ -212,9 +220,25 @@ test-agent: test-ready
 test-e2e: test-ready
 	@$(PROVE) t/e2e/*.t
 
-## test-host     the same where Debian's own libvirt and systemd run
-test-host: test-ready
+## test-host     the same where Debian's own libvirt and systemd run; the packages
+test-host: test-ready deb deb-before
 	@$(PROVE) t/host/*.t
+
+POWER_CYCLES ?= 20
+
+## test-power    POWER_CYCLES reboots of a host, and as many power cuts (20)
+test-power: test-ready
+	@HATCH_REBOOTS=$(POWER_CYCLES) HATCH_CUTS=$(POWER_CYCLES) \
+	    $(PROVE) -v t/host/power.t
+
+# hatch:latest and hatch:full from the working tree
+container-images: | deps-container
+	@mkdir -p $(BUILD) && flock $(BUILD) \
+	    util/build-container $(BUILD)/container
+
+## test-container  the container images, with podman, Compose and kube play
+test-container: test-ready container-images
+	@$(PROVE) t/container/*.t
 
 SOAK_SECONDS ?= 600
 SOAK_CLIENTS ?= 8
@@ -344,11 +368,14 @@ C_FILES     = $(wildcard agent/*.[ch] agent/*/*.[ch] contract/*.[ch] lib/*.[ch] 
                          ngx_hatch_module/*/*.[ch] t/unit/*.[ch] t/lib/*.c \
                          t/fuzz/*.[ch] \
                          bench/*.c)
-SCRIPTS     = docs/model/check util/apt-suite util/build-cloud-image \
-              util/build-image util/build-module util/build-nginx util/deps \
+SCRIPTS     = deploy/image/hatch-start deploy/nginx/site docs/model/check \
+              util/apt-suite util/build-cloud-image util/build-container \
+              util/build-deb util/build-image util/build-module \
+              util/build-nginx util/deps util/dist \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
-              util/suite util/run util/run-firewall util/run-inside t/lib/host \
-              t/lib/traces t/lib/watched-nginx t/lib/world .ci/run
+              util/suite util/run util/run-firewall util/run-inside \
+              t/lib/cgroups t/lib/host t/lib/traces t/lib/watched-nginx \
+              t/lib/world .ci/run
 # with a sanitizer the compiler sees fewer paths, and warns where there is none
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \
               -Wno-maybe-uninitialized
@@ -368,22 +395,64 @@ check: | deps-check
 	@docs/model/check
 	@echo "check: clean"
 
+# The one list of what is installed: `make install` and the packages (debian/rules)
+# take it from here.  Texts get the places of this installation; what belongs to
+# the administrator is never replaced, but in a package, where dpkg asks.
+place       = install -D -m $(1) $(2) $(DESTDIR)$(3)
+place_text  = mkdir -p $(dir $(DESTDIR)$(2)) && \
+              sed -e 's,/usr/sbin/hatch-,$(SBINDIR)/hatch-,g' \
+                  -e 's,/usr/share/hatch/,$(SHAREDIR)/,g' \
+                  -e 's,^load_module modules/,load_module $(MODULEDIR)/,' \
+                  -e 's,"Hatch VERSION","Hatch $(VERSION)",' \
+                  $(1) > $(DESTDIR)$(2) && chmod 644 $(DESTDIR)$(2)
+place_conf  = [ -e $(DESTDIR)$(2) ] || { $(call place_text,$(1),$(2)); }
+
+install-agent:
+	$(call place,755,$(BUILD)/hatch-agent,$(SBINDIR)/hatch-agent)
+	$(call place,755,$(BUILD)/hatch-zone,$(BINDIR)/hatch-zone)
+	$(call place_conf,deploy/agent.json,/etc/hatch/agent.json)
+	$(call place_text,deploy/systemd/hatch-agent.service,$(UNITDIR)/hatch-agent.service)
+	$(call place_text,deploy/systemd/hatch-guests.service,$(UNITDIR)/hatch-guests.service)
+	$(call place,644,deploy/systemd/hatch.sysusers,$(SYSUSERSDIR)/hatch-agent.conf)
+	$(call place,644,deploy/systemd/hatch-agent.tmpfiles,$(TMPFILESDIR)/hatch-agent.conf)
+	$(call place_text,docs/man/hatch-agent.8,$(MANDIR)/man8/hatch-agent.8)
+	$(call place_text,docs/man/hatch-zone.1,$(MANDIR)/man1/hatch-zone.1)
+	mkdir -p $(DESTDIR)$(MANDIR)/man5
+	docs/man/from-markdown docs/agent.md | \
+	    sed 's,"Hatch VERSION","Hatch $(VERSION)",' \
+	    > $(DESTDIR)$(MANDIR)/man5/hatch-agent.json.5
+	chmod 644 $(DESTDIR)$(MANDIR)/man5/hatch-agent.json.5
+	$(call place,644,deploy/systemd/memory-images.conf,$(DOCDIR)/memory-images.conf)
+
+install-module:
+	$(call place,644,$(BUILD)/ngx_http_hatch_module.so,$(MODULEDIR)/ngx_http_hatch_module.so)
+	$(call place_text,deploy/nginx/hatch_proxy.conf,$(SHAREDIR)/hatch_proxy.conf)
+	$(call place_conf,<(deploy/nginx/site nginx.conf.example),/etc/nginx/sites-available/hatch)
+	$(call place_text,deploy/systemd/nginx-hatch.conf,$(UNITDIR)/nginx.service.d/hatch.conf)
+	$(call place,644,deploy/systemd/hatch-module.tmpfiles,$(TMPFILESDIR)/libnginx-mod-http-hatch.conf)
+	$(call place_text,nginx.conf.example,$(DOCDIR)/nginx.conf.example)
+	$(call place,644,deploy/prometheus/hatch.rules.yml,$(DOCDIR)/prometheus/hatch.rules.yml)
+	$(call place,644,deploy/prometheus/prometheus.yml,$(DOCDIR)/prometheus/prometheus.yml)
+	$(call place,644,deploy/grafana/hatch.json,$(DOCDIR)/grafana/hatch.json)
+
 ## install       to $(DESTDIR)$(PREFIX); nothing is started
 install: all
-	install -D -m 755 $(BUILD)/hatch-agent $(DESTDIR)$(SBINDIR)/hatch-agent
-	install -D -m 755 $(BUILD)/hatch-zone $(DESTDIR)$(BINDIR)/hatch-zone
-	install -D -m 644 $(BUILD)/ngx_http_hatch_module.so \
-	    $(DESTDIR)$(MODULEDIR)/ngx_http_hatch_module.so
-	[ -e $(DESTDIR)/etc/hatch/agent.json ] || install -D -m 644 \
-	    deploy/agent.json $(DESTDIR)/etc/hatch/agent.json
-	install -D -m 644 nginx.conf.example \
-	    $(DESTDIR)$(PREFIX)/share/doc/hatch/nginx.conf.example
-	install -D -m 644 deploy/nginx/hatch_proxy.conf \
-	    $(DESTDIR)$(SHAREDIR)/hatch_proxy.conf
-	sed -i -e 's,/usr/share/hatch/,$(SHAREDIR)/,' \
-	    -e 's,^load_module modules/,load_module $(MODULEDIR)/,' \
-	    $(DESTDIR)$(PREFIX)/share/doc/hatch/nginx.conf.example \
-	    $(DESTDIR)$(SHAREDIR)/hatch_proxy.conf
+	@$(MAKE) --no-print-directory install-agent install-module
+
+## deb           packages for this Debian, in build/deb, with the files of the
+##               working tree
+deb: | deps-deb
+	@util/build-deb $(BUILD)/deb $(VERSION)
+
+# a version before, for tests of the upgrade
+deb-before: | deps-deb
+	@util/build-deb --before $(BUILD)/deb/before 0.0.9~before
+
+## dist          hatch-VERSION.tar.xz in build, the same bytes each time: what is
+##               committed, or without git what is there
+dist:
+	@mkdir -p $(BUILD)
+	@util/dist $(BUILD)/hatch-$(VERSION).tar.xz
 
 # nginx itself has no sanitizer: the wrapper loads the runtime before it.
 ASAN_E2E    = $(filter-out t/e2e/run.t t/e2e/truth.t,$(wildcard t/e2e/*.t))

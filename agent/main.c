@@ -9,6 +9,8 @@
 
 #include "core/config.h"
 #include "core/fault.h"
+#include "service.h"
+#include "check/check.h"
 #include "api/http.h"
 #include "sleep/idle.h"
 #include "virt/host.h"
@@ -16,14 +18,16 @@
 #include "virt/spoof.h"
 #include "store/image.h"
 #include "core/descriptors.h"
-#include "core/listen.h"
 #include "core/log.h"
+#include "core/notify.h"
+#include "core/watchdog.h"
 #include "core/work.h"
-#include "core/tool.h"
 #include "store/pending.h"
+#include "vm/again.h"
 #include "vm/files.h"
 #include "vm/operation.h"
 #include "vm/routes.h"
+#include "vm/save_all.h"
 #include "vm/snapshot.h"
 #include "store/statedir.h"
 #include "store/statedir_owner.h"
@@ -117,152 +121,6 @@ main_block_signals(sigset_t *set)
 }
 
 
-/* Zone and sockets: what is there already must be ours. */
-static int
-main_check_files(const config_t *config, int running, hatch_err_t *err)
-{
-    int           rc;
-    hatch_zone_t  zone;
-
-    rc = hatch_zone_attach(&zone, config->zone, 0, err);
-
-    if (rc == 0) {
-        hatch_zone_detach(&zone);
-    }
-
-    if (rc == HATCH_ERR_FOREIGN) {
-        return rc;
-    }
-
-    rc = listen_check("socket", config->socket, err);
-
-    if (rc == 0 || (rc == HATCH_ERR_BUSY && running)) {
-        rc = listen_check("wake_socket", config->wake_socket, err);
-    }
-
-    return rc == HATCH_ERR_BUSY && running ? 0 : rc;
-}
-
-
-/* What stands in the configuration, and in the network that there is. */
-static int
-main_check_network(const config_t *config, hatch_err_t *err)
-{
-    int                         rc;
-    hatch_err_t                 why;
-    cleanup_conn virConnectPtr  conn = virt_get(err);
-
-    rc = conn != NULL ? net_follow(conn, config, 1, err) : (int) err->code;
-
-    if (rc == 0 && virt_driver(conn)->has_guests
-        && spoof_check(config, &why) != 0)
-    {
-        fprintf(stderr, "hatch-agent: warning: %s\n", why.text);
-    }
-
-    return rc;
-}
-
-
-/* A directory that no agent has marked yet, as the first connection would. */
-static int
-main_check_owner(const config_t *config, hatch_err_t *err)
-{
-    int            rc;
-    virConnectPtr  conn;
-
-    if (statedir_owner_judged()) {
-        return 0;
-    }
-
-    rc = snapshot_open(config, err);
-    conn = rc == 0 ? virt_get(err) : NULL;
-
-    if (conn != NULL) {
-        rc = files_judge(config, conn, err);
-        (void) virConnectClose(conn);
-    }
-
-    return rc;
-}
-
-
-/* What VMs cannot be made without. */
-static void
-main_check_tools(void)
-{
-    size_t  i;
-
-    static const struct {
-        const char  *name;
-        const char  *package;
-        const char  *use;
-    } tools[] = {
-        { "qemu-img", "qemu-utils", "disk" },
-        { "xorriso", "xorriso", "cloud-init drive" }
-    };
-
-    for (i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
-        if (!tool_is_there(tools[i].name)) {
-            fprintf(stderr, "hatch-agent: warning: there is no %s in PATH, so "
-                    "no VM with a %s can be created; install it (Debian: %s)"
-                    "\n", tools[i].name, tools[i].use, tools[i].package);
-        }
-    }
-}
-
-
-/* An agent may be running, with this configuration. */
-static int
-main_check(const config_t *config, hatch_err_t *err)
-{
-    int   rc;
-    char  warning[HOST_TEXT];
-
-    rc = statedir_check(config, err);
-
-    if (rc == 0) {
-        rc = statedir_owner_check(config, err);
-    }
-
-    if (rc == 0) {
-        rc = main_check_files(config, 1, err);
-    }
-
-    if (rc == 0) {
-        rc = virt_init(&sync_handlers, err);
-    }
-
-    if (rc == 0) {
-        rc = virt_open(config->connect, err);
-    }
-
-    if (rc == 0) {
-        rc = main_check_network(config, err);
-    }
-
-    if (rc == 0) {
-        rc = main_check_owner(config, err);
-    }
-
-    if (rc != 0) {
-        return rc;
-    }
-
-    main_check_tools();
-
-    if (host_check(config, warning)) {
-        fprintf(stderr, "hatch-agent: warning: %s\n", warning);
-    }
-
-    virt_close();
-    printf("hatch-agent: configuration and connection to %s are ok\n",
-           config->connect);
-
-    return 0;
-}
-
-
 /* What is kept in state_dir, which is locked first. */
 static int
 main_open_state(const config_t *config, hatch_err_t *err)
@@ -291,6 +149,10 @@ main_open_state(const config_t *config, hatch_err_t *err)
 
     if (rc == 0) {
         rc = pending_open(config, err);
+    }
+
+    if (rc == 0) {
+        rc = again_open(config, err);
     }
 
     if (rc == 0) {
@@ -355,13 +217,16 @@ main_settled(void)
 {
     if (table_is_complete()) {
         spoof_request();
+        again_request();
     }
 
     tidy_request();
 }
 
 
-static const sync_listener_t  main_listener = { main_connected, main_settled };
+static const sync_listener_t  main_listener = {
+    main_connected, main_settled, again_observed
+};
 
 
 /*
@@ -381,7 +246,7 @@ main_check_place(const config_t *config, hatch_err_t *err)
         rc = statedir_owner_check(config, err);
     }
 
-    return rc == 0 ? main_check_files(config, 0, err) : rc;
+    return rc == 0 ? check_files(config, 0, err) : rc;
 }
 
 
@@ -436,6 +301,10 @@ main_start(const config_t *config, hatch_err_t *err)
         rc = http_start(config, err);
     }
 
+    if (rc == 0) {
+        rc = watchdog_start(err);
+    }
+
     return rc;
 }
 
@@ -472,8 +341,11 @@ main_reload(config_t *config, int argc, char **argv)
 {
     hatch_err_t  err;
 
+    service_reloading();
+
     if (config_reload(config, argc, argv, main_told, &err) != 0) {
         log_event(LOG_ERROR, "SIGHUP: nothing is changed: %s", err.text);
+        service_reloaded();
         return;
     }
 
@@ -482,21 +354,24 @@ main_reload(config_t *config, int argc, char **argv)
     sync_reload();
     stats_reload();
     log_event(LOG_INFO, "SIGHUP: the configuration was read again");
+    service_reloaded();
 }
 
 
 /*
  * A heartbeat every half a second until a signal ends it: "hatch_readyz
- * max_age=1s" must not see a gap.
+ * max_age=1s" must not see a gap.  Until the agent is ready it is looked more
+ * often: nginx may be waiting to be started.
  */
 static void
 main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 {
     int              signo;
     hatch_err_t      err, told = { 0, "" };
-    struct timespec  step = { 0, 500000000 };
+    struct timespec  step;
 
     do {
+        watchdog_works(WATCHDOG_MAIN);
         err.code = 0;
         err.text[0] = '\0';
         table_beat(&err);
@@ -506,6 +381,10 @@ main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
         }
 
         told = err;
+        step.tv_sec = 0;
+        step.tv_nsec = service_beat() ? 500000000 : 20000000;
+
+        watchdog_waits(WATCHDOG_MAIN);
         signo = sigtimedwait(set, NULL, &step);
 
         if (signo == SIGHUP) {
@@ -524,12 +403,14 @@ main_loop(config_t *config, int argc, char **argv, const sigset_t *set)
 static void
 main_stop(void)
 {
+    service_stopping();
     log_event(LOG_INFO, "stopping; the VMs keep running");
 
     (void) signal(SIGALRM, main_give_up);
     (void) alarm(MAIN_STOP_TIMEOUT);
 
     http_stop();
+    again_stop();
     stats_stop();
     idle_stop();
     wake_stop();
@@ -537,6 +418,82 @@ main_stop(void)
     tidy_stop();
     routes_close();
     table_close();
+}
+
+
+/* Why there is no agent: for the log, and whoever looks at the unit. */
+static void
+main_fail(const config_t *config, const hatch_err_t *err)
+{
+    if (config->check || config->adopt) {
+        fprintf(stderr, "hatch-agent: %s\n", err->text);
+        return;
+    }
+
+    log_event(LOG_ERROR, "%s", err->text);
+    notify_send("STATUS=%s", err->text);
+}
+
+
+/* 0 if all VMs that were up are saved, else 1. */
+static int
+main_save_all(const config_t *config, hatch_err_t *err)
+{
+    int  rc = virt_init(&sync_handlers, err);
+
+    if (rc == 0) {
+        rc = save_all(config, err);
+    }
+
+    if (rc < 0) {
+        log_event(LOG_ERROR, "no VM is saved: %s", err->text);
+    }
+
+    return rc != 0;
+}
+
+
+/* What ends by itself: its exit status, or -1: the agent is meant. */
+static int
+main_command(const config_t *config)
+{
+    hatch_err_t  err;
+
+    if (config->check) {
+        return check_all(config);
+    }
+
+    if (config->save_all) {
+        return main_save_all(config, &err);
+    }
+
+    if (config->adopt && main_adopt(config, &err) != 0) {
+        main_fail(config, &err);
+        return 1;
+    }
+
+    return config->adopt ? 0 : -1;
+}
+
+
+/* A sanitizer's; nobody else has it. */
+extern void  __lsan_do_leak_check(void) __attribute__((weak));
+
+
+/*
+ * Not by exit(), which would run the destructors of libraries (libxml2's frees
+ * what it shares) under threads that nobody can join: libvirt's event loop, and
+ * operations that wait for a libvirt that hangs.  All that is ours is closed.
+ */
+static void
+main_end(void)
+{
+    if (__lsan_do_leak_check != NULL) {
+        __lsan_do_leak_check();
+    }
+
+    (void) fflush(NULL);
+    _exit(main_status);
 }
 
 
@@ -553,50 +510,53 @@ main(int argc, char **argv)
     /* what QEMU's user must reach depends on nobody's shell */
     (void) umask(022);
     descriptors_raise();
+    notify_open();
 
     if (fault_list_wanted()) {
         operation_print_points();
         return 0;
     }
 
+    log_open(LOG_INFO);
     rc = config_load(&config, argc, argv, &err);
+
     if (rc == 1) {
         return 0;
     }
 
-    if (rc == 0) {
-        log_open((log_level_t) log_parse_level(config.log_level));
-
-        if (!config.check) {
-            main_block_signals(&set);
-        }
-
-        /* else each of many short threads leaves memory to an arena of its
-         * own: a third more with 10 000 VMs */
-        (void) mallopt(M_ARENA_MAX, 2);
-
-        /* what a list of 10 000 VMs took is given back, also after the first
-         * time, at which the thresholds would rise to its size */
-        (void) mallopt(M_MMAP_THRESHOLD, 256 * 1024);
-        (void) mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
-        xmlInitParser();
-
-        rc = config.check ? main_check(&config, &err) : config.adopt
-             ? main_adopt(&config, &err) : main_start(&config, &err);
-    }
-
     if (rc != 0) {
-        fprintf(stderr, "hatch-agent: %s\n", err.text);
+        main_fail(&config, &err);
         return 1;
     }
 
-    if (config.check || config.adopt) {
-        return 0;
+    log_set_level((log_level_t) log_parse_level(config.log_level));
+
+    /* else each of many short threads leaves memory to an arena of its own: a
+     * third more with 10 000 VMs */
+    (void) mallopt(M_ARENA_MAX, 2);
+
+    /* what a list of 10 000 VMs took is given back, also after the first time,
+     * at which the thresholds would rise to its size */
+    (void) mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    (void) mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+    xmlInitParser();
+
+    rc = main_command(&config);
+
+    if (rc != -1) {
+        return rc;
     }
 
-    log_event(LOG_INFO, "started, API on %s", config.socket);
+    main_block_signals(&set);
+
+    if (main_start(&config, &err) != 0) {
+        main_fail(&config, &err);
+        return 1;
+    }
+
+    log_event(LOG_INFO, "hatch-agent " HATCH_VERSION " started, API on %s",
+              config.socket);
     main_loop(&config, argc, argv, &set);
     main_stop();
-
-    return main_status;
+    main_end();
 }

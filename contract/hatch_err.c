@@ -103,6 +103,29 @@ hatch_err_set(hatch_err_t *err, hatch_err_code_t code, const char *format, ...)
 }
 
 
+char *
+hatch_err_end(const char *text, char *to, size_t size)
+{
+    size_t  len = strlen(text);
+
+    if (len < size) {
+        memcpy(to, text, len + 1);
+        return to;
+    }
+
+    text += len - (size - 4);
+
+    /* not from within a character */
+    while (((unsigned char) *text & 0xc0) == 0x80) {
+        text++;
+    }
+
+    (void) snprintf(to, size, "...%s", text);
+
+    return to;
+}
+
+
 static hatch_err_code_t
 hatch_err_code(int errnum)
 {
@@ -113,6 +136,7 @@ hatch_err_code(int errnum)
 
     case EACCES:
     case EPERM:
+    case EROFS:
         return HATCH_ERR_DENIED;
 
     case ENOSPC:

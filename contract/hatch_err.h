@@ -39,13 +39,15 @@ typedef enum {
     HATCH_ERR_LIMIT = -20,      /* a configured limit is reached */
     HATCH_ERR_MEMORY = -21,     /* the host has not enough memory */
     HATCH_ERR_KEPT = -22,       /* saved memory cannot be used now, and stays */
-    HATCH_ERR_BRIDGE = -23      /* the bridge has no port for a VM */
+    HATCH_ERR_BRIDGE = -23,     /* the bridge has no port for a VM */
+    HATCH_ERR_HOST = -24        /* the host is in trouble: a file, a disk, a
+                                   program; it may pass */
 } hatch_err_code_t;
 
 
 typedef struct {
     hatch_err_code_t  code;
-    char              text[256];
+    char              text[512];
 } hatch_err_t;
 
 
@@ -59,12 +61,19 @@ int hatch_err_set(hatch_err_t *err, hatch_err_code_t code,
     __attribute__((format(printf, 3, 4)));
 
 /*
- * The same with ": strerror(errnum)" at the end.  ENOENT, EACCES and EPERM
- * become HATCH_ERR_ABSENT and HATCH_ERR_DENIED, ENOSPC and EDQUOT
- * HATCH_ERR_FULL, all others HATCH_ERR_SYSTEM.
+ * The same with ": strerror(errnum)" at the end.  ENOENT becomes
+ * HATCH_ERR_ABSENT, EACCES, EPERM and EROFS HATCH_ERR_DENIED, ENOSPC and
+ * EDQUOT HATCH_ERR_FULL, all others HATCH_ERR_SYSTEM.
  */
 int hatch_err_errno(hatch_err_t *err, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * Copies text to to[size], 5 at least; of one that does not fit its end, after
+ * "...": each who hands an error on says his part in front of it, so the cause
+ * comes last.  Returns to.
+ */
+char *hatch_err_end(const char *text, char *to, size_t size);
 
 /*
  * Makes a text valid UTF-8, in place: a character that was cut goes, every

@@ -181,6 +181,15 @@ hatch_json_parse(const char *text, size_t len, json_object **object,
 }
 
 
+/* For an error, as its author would write it. */
+static const char *
+hatch_json_value_text(json_object *value)
+{
+    return json_object_to_json_string_ext(value, JSON_C_TO_STRING_SPACED
+                                             | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+
 static int
 hatch_json_check_integer(const hatch_json_field_t *field, json_object *value,
     hatch_err_t *err)
@@ -192,14 +201,14 @@ hatch_json_check_integer(const hatch_json_field_t *field, json_object *value,
                              "integer from %lld to %lld, not %.40s",
                              field->name, (long long) field->min,
                              (long long) field->max,
-                             json_object_to_json_string(value));
+                             hatch_json_value_text(value));
     }
 
     if (n < field->min || n > field->max) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be %lld to "
                              "%lld, not %.24s", field->name,
                              (long long) field->min, (long long) field->max,
-                             json_object_to_json_string(value));
+                             hatch_json_value_text(value));
     }
 
     return 0;
@@ -216,7 +225,7 @@ hatch_json_check_string(const hatch_json_field_t *field, json_object *value,
     if (!json_object_is_type(value, json_type_string)) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a "
                              "string, not %.40s", field->name,
-                             json_object_to_json_string(value));
+                             hatch_json_value_text(value));
     }
 
     s = json_object_get_string(value);
@@ -253,7 +262,7 @@ hatch_json_check_seconds(const hatch_json_field_t *field, json_object *value,
     {
         return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be a number "
                              "of seconds, or null for never, not %.40s",
-                             field->name, json_object_to_json_string(value));
+                             field->name, hatch_json_value_text(value));
     }
 
     n = json_object_get_double(value) * 1000;
@@ -263,7 +272,7 @@ hatch_json_check_seconds(const hatch_json_field_t *field, json_object *value,
                              "%.0f seconds, or null for never, not %.24s",
                              field->name, (double) field->min / 1000,
                              (double) field->max / 1000,
-                             json_object_to_json_string(value));
+                             hatch_json_value_text(value));
     }
 
     return 0;
@@ -296,7 +305,7 @@ hatch_json_check_field(const hatch_json_field_t *field, json_object *value,
         if (!json_object_is_type(value, json_type_boolean)) {
             return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\" must be true "
                                  "or false, not %.40s", field->name,
-                                 json_object_to_json_string(value));
+                                 hatch_json_value_text(value));
         }
 
         return 0;

@@ -42,6 +42,7 @@ matrix({ },
         hosts($forbidden, qw(evil.example evil.example:8080 localhost.evil
                              evil.localhost 127.0.0.1.evil.example 127.1
                              2130706433 0x7f000001 127.0.0.256 1.2.3.4.5
+                             [evil.example] [] [::1::] [127.0.0.1]
                              x _ - a.b), '""'),
         'HTTP/1.0 without Host' => raw("GET /routes/rt_x HTTP/1.0\r\n\r\n",
                                        $passes),

@@ -386,3 +386,12 @@ unknown "nothing_of_the_kind" variable
 --- must_die
 --- error_log
 invalid value "404"
+
+
+=== TEST 43: hatch_route is no switch
+--- http_config
+--- config
+    location / { hatch_route on; }
+--- must_die
+--- error_log
+invalid base domain "on" of "hatch_route"

@@ -23,6 +23,13 @@ sub slurp {
     return scalar <$fh>;
 }
 
+sub write_file {
+    my ($file, $text) = @_;
+    open my $fh, '>', $file or die "$file: $!";
+    print $fh $text;
+    close $fh or die "$file: $!";
+}
+
 sub from_yaml {
     my ($file) = @_;
     my $json = qx(/usr/bin/python3 -c '
@@ -45,16 +52,21 @@ sub validate {
     return $out;
 }
 
-my $pods = from_yaml("$top/deploy/kubernetes/pod.yaml");
-is(scalar @$pods, 1, 'one document');
-my $pod = $pods->[0];
+my ($map, $pod) = @{ from_yaml("$top/deploy/kubernetes/pod.yaml") };
 my $json = JSON::PP->new->canonical->encode($pod);
 
+# with the lines that are there for a file of keys
+(my $keys = slurp("$top/deploy/kubernetes/pod.yaml")) =~
+    s/^( +)# (env:|  - .*HATCH_API.*|- .*keys.*|  secret.*|    secretName.*)$/$1$2/mg;
+write_file("$dir/keys.yaml", $keys);
+$keys = from_yaml("$dir/keys.yaml")->[1];
+
 SKIP: {
-skip 'npm could not fetch the schema of Kubernetes', 4
+skip 'npm could not fetch the schema of Kubernetes', 5
     if !-d "$top/build/npm/node_modules/kubernetes-models";
 
 is(validate($json), 'valid', 'the pod is valid');
+is(validate(JSON::PP->new->encode($keys)), 'valid', 'with keys, too');
 
 # and the validator is one
 isnt(validate($json =~ s/"periodSeconds"/"periodSecs"/r), 'valid',
@@ -65,12 +77,29 @@ isnt(validate($json =~ s/"name":"hatch",//r), 'valid',
      'nor a container without a name');
 }
 
-my ($nginx) = grep $_->{name} eq 'hatch', @{ $pod->{spec}{containers} };
+my ($nginx, $agent) = @{ $pod->{spec}{containers} };
 is_deeply($nginx->{livenessProbe},
           { httpGet => { path => '/healthz', port => 8080 },
             initialDelaySeconds => 10, periodSeconds => 30 },
           'alive by /healthz, as documented');
 is($nginx->{readinessProbe}{httpGet}{path}, '/readyz', 'ready by /readyz');
+is($_->{imagePullPolicy}, 'IfNotPresent', "the image of $_->{name} is local")
+    for $nginx, $agent;
+ok($pod->{spec}{shareProcessNamespace}, 'LMDB tells the two apart');
+is($map->{kind}, 'ConfigMap', 'what the pod names is there, too');
+is_deeply([map $_->{configMap} ? $_->{configMap}{name} : (),
+               @{ $pod->{spec}{volumes} }], [$map->{metadata}{name}],
+          'by its name');
+is_deeply([grep $_->{mountPath} eq '/run/libvirt', @{ $nginx->{volumeMounts} }],
+          [], 'nginx does not have libvirt');
+
+my ($env) = @{ (grep $_->{name} eq 'hatch', @{ $keys->{spec}{containers} })[0]
+               {env} };
+my ($mount) = grep $_->{name} eq 'keys',
+              @{ $keys->{spec}{containers}[0]{volumeMounts} };
+is($env->{value}, "$mount->{mountPath}/api_keys", 'the keys are where they are');
+is($keys->{spec}{volumes}[-1]{secret}{secretName}, 'hatch-api-keys',
+   'and what they are made as');
 
 # --- Docker Compose ---
 
@@ -82,6 +111,17 @@ is_deeply($compose->{services}{'hatch-api'}{healthcheck},
           { test => ['CMD', 'curl', '-f', 'http://localhost:8080/healthz'],
             interval => '30s', timeout => '10s', retries => 3,
             start_period => '40s' }, 'the health check, as documented');
+is($compose->{services}{'hatch-agent'}{pid}, 'service:hatch-api',
+   'LMDB tells the two apart');
+
+# what may be taken in, too
+(my $all = slurp("$top/deploy/compose/compose.yaml")) =~
+    s{^( +)# - \./}{$1- ./}mg;
+write_file("$dir/all.yaml", $all);
+$out = qx(docker-compose -f '$dir/all.yaml' config 2>&1);
+is($?, 0, 'with the lines that are behind "#"') or diag $out;
+like($out, qr{:/etc/hatch/$_:ro}, "$_ is mounted")
+    for qw(api_keys nginx.conf agent.json);
 
 # --- Grafana ---
 

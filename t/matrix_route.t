@@ -14,6 +14,8 @@ use Test::More;
 mkdir "$dir/www";
 chmod 0755, "$dir/www";
 mkdir "$dir/www/$_" for qw(.well-known files);
+mkdir "$dir/store";
+chmod 01777, "$dir/store";
 write_file("$dir/www/$_", "file $_") for qw(.well-known/token files/one
                                             404.html);
 write_file("$dir/www/page.html", '<b><!--#include virtual="/vm/1" -->, '
@@ -85,9 +87,11 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
     'off' => [q{ ROUTE
         location / { PASS }
         location /out { hatch_route off; proxy_pass http://plain;
-                        location /out/in { ROUTE PASS } } },
+                        location /out/in { ROUTE PASS } }
+        location /OFF { hatch_route OFF; proxy_pass http://plain; } },
         'GET a /x' => '200 A GET /x',
         'GET none /out' => '200 plain GET /out',
+        'GET none /OFF' => '200 plain GET /OFF',
         'GET a /out/in' => '200 A GET /out/in',
         'GET none /out/in' => '404 route_not_found'],
 
@@ -388,6 +392,61 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
             check($name, ask($port, 'GET a /two'), '200 A GET /two');
             is(Test::Hatch::state($vm{a}), 'paused', "$name: it sleeps on");
             check($name, ask($port, 'GET a /three'), '200 A GET /three');
+        }],
+
+    # --- stored files, which are everybody's who finds them ---
+
+    'proxy_store in one directory for all' => [q{
+        location /img/ { root DIR/store; log_not_found off;
+                         error_page 404 = /fetch$uri; }
+        location /fetch/ { internal; ROUTE proxy_pass http://vms/;
+                           proxy_set_header Host $host;
+                           alias DIR/store/; proxy_store on; } },
+        'GET a /img/x' => '200 A GET /img/x',
+        'GET b /img/x' => '200 B GET /img/x',
+        'GET none /img/x' => '404 route_not_found',
+        'GET a /img/b.hatch.localhost' => '200 A GET /img/b.hatch.localhost',
+        'GET a /img/a.hatch.localhost' => '200 A GET /img/a.hatch.localhost',
+        'GET b /img/a.hatch.localhost' => '200 B GET /img/a.hatch.localhost'],
+
+    'proxy_store with a path' => [q{
+        location / { ROUTE PASS proxy_store DIR/store/path$uri; }
+        location /stored/ { alias DIR/store/path/; log_not_found off; } },
+        'GET a /x' => '200 A GET /x',
+        'GET a /a.hatch.localhost/x' => '200 A GET /a.hatch.localhost/x',
+        'GET a /stored/x' => qr/^404 /,
+        'GET b /stored/a.hatch.localhost/x' => qr/^404 /],
+
+    'proxy_store with the host' => [{ held => 0 }, q{
+        location / { ROUTE PASS root DIR/store/$host; proxy_store on; }
+        location /vm/ { ROUTE PASS proxy_store DIR/store/$hatch_vm_id$uri; }
+        location /stored/ { alias DIR/store/; log_not_found off; } },
+        'GET a /x' => '200 A GET /x',
+        'GET b /x' => '200 B GET /x',
+        'GET a /stored/a.hatch.localhost/x' => '200 A GET /x',
+        'GET a /stored/b.hatch.localhost/x' => '200 B GET /x',
+        'GET b /b.hatch.localhost/y' => '200 B GET /b.hatch.localhost/y',
+        'GET b /a.hatch.localhost/y' => '200 B GET /a.hatch.localhost/y',
+        'GET b /stored/b.hatch.localhost/a.hatch.localhost/y' => qr/^404 /,
+        'GET a /vm/x' => '200 A GET /vm/x',
+        'it is stored' => sub {
+            my ($port, $name) = @_;
+            check($name, ask($port, "GET none /stored/$vm{a}/vm/x"),
+                  '200 A GET /vm/x');
+        }],
+
+    # that of docs/directives.md
+    'proxy_store behind try_files' => [{ held => 0 }, q{
+        location / { root DIR/store/doc/$host; try_files $uri @vm; }
+        location @vm { ROUTE PASS root DIR/store/doc/$host; proxy_store on; } },
+        'GET a /x' => '200 A GET /x',
+        'GET b /x' => '200 B GET /x',
+        'a file wakes nobody' => sub {
+            my ($port, $name) = @_;
+            sleep_now();
+            check($name, ask($port, 'GET a /x'), '200 A GET /x');
+            is(Test::Hatch::state($vm{a}), 'paused', "$name: it sleeps on");
+            check($name, ask($port, 'GET a /y'), '200 A GET /y');
         }],
 
     # --- limits, buffering, versions ---

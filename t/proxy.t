@@ -371,3 +371,117 @@ Host: slow.hatch.local
 --- response_body chomp
 ok
 --- error_code: 200
+
+
+=== TEST 22: an answer without a header, which is HTTP/0.9 to nginx
+--- tcp_listen: 1986
+--- tcp_reply eval
+"GARBAGE\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is malformed","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+the guest's answer has no status
+
+
+=== TEST 23: the same where it would be cached
+--- config
+    location / {
+        hatch_route hatch.local;
+        proxy_pass http://vms;
+        proxy_cache cache;
+        proxy_cache_key $host$uri;
+        proxy_cache_valid any 1m;
+    }
+--- tcp_listen: 1986
+--- tcp_reply eval
+"GARBAGE\r\n\r\n"
+--- request
+GET /garbage
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is malformed","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+the guest's answer has no status
+
+
+=== TEST 24: an answer that is none yet, with another one behind it
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 103 Early Hints\r\nX-Hint: 1\r\n\r\nHTTP/1.1 200 OK\r\n"
+. "Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is malformed","code":"guest_failed"}
+--- response_headers
+! X-Hint
+--- error_code: 502
+--- error_log
+the guest's answer has no status, or 103
+
+
+=== TEST 25: a change of protocol that nobody has asked for
+--- tcp_listen: 1986
+--- tcp_reply eval
+"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+{"error":"the header of the VM's answer is malformed","code":"guest_failed"}
+--- error_code: 502
+--- error_log
+the guest's answer has no status, or 101
+
+
+=== TEST 26: the user's error_page for these
+--- config
+    location / {
+        hatch_route hatch.local;
+        proxy_pass http://vms;
+        error_page 502 /sorry;
+    }
+    location = /sorry { return 200 "sorry\n"; }
+--- tcp_listen: 1986
+--- tcp_reply eval
+"GARBAGE\r\n\r\n"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body
+sorry
+--- error_code: 502
+--- error_log
+the guest's answer has no status
+
+
+=== TEST 27: a guest that is a memcached
+--- config
+    location / {
+        hatch_route hatch.local;
+        set $memcached_key key;
+        memcached_pass vms;
+    }
+--- tcp_listen: 1986
+--- tcp_reply eval
+"VALUE key 0 2\r\nok\r\nEND\r\n"
+--- request
+GET /
+--- more_headers
+Host: slow.hatch.local
+--- response_body chomp
+ok
+--- error_code: 200
+--- no_error_log
+[error]

@@ -47,9 +47,13 @@ api_fail(api_response_t *response, const hatch_err_t *err,
         { HATCH_ERR_MEMORY, 503, "insufficient_memory" },
         { HATCH_ERR_KEPT, 503, "restore_failed" },
         { HATCH_ERR_BRIDGE, 503, "bridge_full" },
+        { HATCH_ERR_HOST, 503, "host_trouble" },
+        { HATCH_ERR_ABSENT, 503, "host_trouble" },
+        { HATCH_ERR_DENIED, 503, "host_trouble" },
         { HATCH_ERR_UNAVAILABLE, 503, "libvirt_unavailable" },
         { HATCH_ERR_TIMEOUT, 504, "timeout" },
         { HATCH_ERR_FULL, 507, "full" },
+        { HATCH_ERR_TRUNCATED, 500, "damaged" },
         { HATCH_ERR_LIBVIRT, 500, "libvirt_error" }
     };
 
@@ -66,6 +70,55 @@ api_fail(api_response_t *response, const hatch_err_t *err,
     }
 
     api_error(response, 500, "internal_error", err->text);
+}
+
+
+/* What the {id} of a path is the id of. */
+static const char *
+api_kind(const char *path)
+{
+    size_t  i;
+
+    static const char *const  kinds[][2] = {
+        { "/vms/", "VM" }, { "/images/", "image" },
+        { "/templates/", "template" }, { "/snapshots/", "snapshot" },
+        { "/orphans/", "orphan" }
+    };
+
+    for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strncmp(path, kinds[i][0], strlen(kinds[i][0])) == 0) {
+            return kinds[i][1];
+        }
+    }
+
+    return "";
+}
+
+
+void
+api_name(const api_head_t *head, api_response_t *response)
+{
+    char          name[41], text[sizeof(((hatch_err_t *) 0)->text) + 64];
+    const char   *error;
+    json_object  *value;
+
+    if (response->status < 400 || head->endpoint == NULL
+        || head->id[0] == '\0'
+        || !json_object_object_get_ex(response->body, "error", &value))
+    {
+        return;
+    }
+
+    (void) snprintf(name, sizeof(name), "%.40s", head->id);
+    hatch_err_utf8(name);
+    error = json_object_get_string(value);
+
+    if (strstr(error, name) == NULL) {
+        (void) snprintf(text, sizeof(text), "%s \"%s\": %s",
+                        api_kind(head->endpoint->path), name, error);
+        (void) json_object_object_add(response->body, "error",
+                                      json_object_new_string(text));
+    }
 }
 
 
@@ -273,6 +326,63 @@ api_find(const char *method, const char *path, char id[API_ID_SIZE],
 }
 
 
+/* No endpoint has this method and path; allow has the methods that may be. */
+static void
+api_refuse(const char *method, const char *path, const char *allow,
+    api_response_t *response)
+{
+    hatch_err_t  err;
+
+    if (allow[0] != '\0') {
+        (void) hatch_err_set(&err, HATCH_OK, "method \"%.20s\" is not allowed "
+                             "for \"%.80s\", use %s", method, path, allow);
+        (void) snprintf(response->allow, sizeof(response->allow), "%s", allow);
+        api_error(response, 405, "method_not_allowed", err.text);
+        return;
+    }
+
+    (void) hatch_err_set(&err, HATCH_OK, "no such endpoint: \"%.100s\"", path);
+    api_error(response, 404, "not_found", err.text);
+}
+
+
+/* The rest of a head, whose endpoint is known.  As api_head(). */
+static int
+api_head_check(api_head_t *head, const char *query, unsigned long long length,
+    int tagged, api_response_t *response)
+{
+    hatch_err_t  err;
+
+    if (hatch_uri_query(query, strlen(query), head->endpoint->arguments,
+                        &head->query, &err)
+        != 0)
+    {
+        if (err.code == HATCH_ERR_INVALID) {
+            api_error(response, 400, "invalid_argument", err.text);
+        } else {
+            api_fail(response, &err, "not_found");
+        }
+
+        return -1;
+    }
+
+    if (length > API_BODY_MAX) {
+        (void) hatch_err_set(&err, HATCH_OK, API_TOO_LARGE ", it has %llu",
+                             length);
+        api_error(response, 413, "payload_too_large", err.text);
+        return -1;
+    }
+
+    if (tagged) {
+        api_error(response, 412, "precondition_failed", "\"If-Match\" must be "
+                  "\"*\": nothing here has an entity tag");
+        return -1;
+    }
+
+    return 0;
+}
+
+
 int
 api_head(api_head_t *head, const char *method, char *target,
     unsigned long long length, int tagged, api_response_t *response)
@@ -290,43 +400,11 @@ api_head(api_head_t *head, const char *method, char *target,
                               path, head->id, allow, sizeof(allow));
 
     if (head->endpoint == NULL) {
-        memcpy(response->allow, allow, sizeof(allow));
-
-        if (allow[0] != '\0') {
-            api_error(response, 405, "method_not_allowed",
-                      "method not allowed");
-        } else {
-            api_error(response, 404, "not_found", "no such endpoint");
-        }
-
+        api_refuse(method, path, allow, response);
         return -1;
     }
 
-    if (hatch_uri_query(query, strlen(query), head->endpoint->arguments,
-                        &head->query, &err)
-        != 0)
-    {
-        if (err.code == HATCH_ERR_INVALID) {
-            api_error(response, 400, "invalid_argument", err.text);
-        } else {
-            api_fail(response, &err, "not_found");
-        }
-
-        return -1;
-    }
-
-    if (length > API_BODY_MAX) {
-        api_error(response, 413, "payload_too_large", API_TOO_LARGE);
-        return -1;
-    }
-
-    if (tagged) {
-        api_error(response, 412, "precondition_failed", "\"If-Match\" must be "
-                  "\"*\": nothing here has an entity tag");
-        return -1;
-    }
-
-    return 0;
+    return api_head_check(head, query, length, tagged, response);
 }
 
 

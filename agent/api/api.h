@@ -101,6 +101,12 @@ int api_head(api_head_t *head, const char *method, char *target,
 void api_handle(const config_t *config, api_head_t *head, const char *text,
     size_t len, api_response_t *response);
 
+/*
+ * An error that does not name the thing that the head asks for gets its kind
+ * and id in front: whoever reads it among many sees whose it is.
+ */
+void api_name(const api_head_t *head, api_response_t *response);
+
 /* Fills response with an error. */
 void api_error(api_response_t *response, unsigned status, const char *code,
     const char *text);

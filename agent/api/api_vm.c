@@ -47,6 +47,7 @@ api_vm_json(const vm_t *vm)
 
     ADD("idle_timeout", hatch_json_new_seconds(vm->idle_timeout));
     ADD("save_after", hatch_json_new_seconds(vm->save_after));
+    ADD("autostart", json_object_new_boolean(vm->autostart));
     ADD("created_at", api_time(vm->created));
     ADD("updated_at", api_time(vm->updated));
 

@@ -15,6 +15,7 @@ static const hatch_json_field_t  vm_create_fields[] = {
     API_VM_FIELDS(HATCH_JSON_OPTIONAL),
     { "name", HATCH_JSON_STRING, 0, 1, HATCH_NAME_SIZE - 1 },
     { "template_id", HATCH_JSON_STRING, 0, 1, HATCH_ID_SIZE - 1 },
+    { "autostart", HATCH_JSON_BOOLEAN, 0, 0, 0 },
     { "guest_ip", HATCH_JSON_STRING, 0, 1, 64 },
     { "guest_mac", HATCH_JSON_STRING, 0, 1, 64 },
     { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
@@ -29,6 +30,7 @@ static const hatch_json_field_t  vm_patch_fields[] = {
       CONFIG_DURATION_MAX },
     { "save_after", HATCH_JSON_SECONDS, 0, CONFIG_DURATION_MIN,
       CONFIG_DURATION_MAX },
+    { "autostart", HATCH_JSON_BOOLEAN, 0, 0, 0 },
     { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
 };
 
@@ -201,6 +203,7 @@ api_vm_parse_create(const config_t *config, json_object *body,
                                               config->idle_timeout);
     create->save_after = hatch_json_seconds(f, "save_after",
                                             config->save_after);
+    create->autostart = hatch_json_boolean(f, "autostart", 0);
 
     rc = api_check_boot_args(f, err);
 
@@ -230,8 +233,8 @@ api_vm_parse_patch(json_object *body, vm_patch_t *patch, hatch_err_t *err)
 
     if (json_object_object_length(body) == 0) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "nothing to change: "
-                             "name, idle_timeout, save_after, vcpu_count or "
-                             "mem_mib");
+                             "name, idle_timeout, save_after, autostart, "
+                             "vcpu_count or mem_mib");
     }
 
     patch->vcpu_count = (unsigned) hatch_json_integer(body, "vcpu_count", 0);
@@ -240,6 +243,9 @@ api_vm_parse_patch(json_object *body, vm_patch_t *patch, hatch_err_t *err)
                                                         NULL) & 1;
     patch->has_save_after = json_object_object_get_ex(body, "save_after",
                                                       NULL) & 1;
+    patch->has_autostart = json_object_object_get_ex(body, "autostart",
+                                                     NULL) & 1;
+    patch->autostart = hatch_json_boolean(body, "autostart", 0) & 1;
     patch->idle_timeout = hatch_json_seconds(body, "idle_timeout", 0);
     patch->save_after = hatch_json_seconds(body, "save_after", 0);
 

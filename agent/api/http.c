@@ -168,13 +168,18 @@ http_answer(http_request_t *request, struct MHD_Connection *connection,
         api_error(&response, 413, "payload_too_large", API_TOO_LARGE);
 
     } else {
-        api_handle(http.config, &request->head, request->text, request->len,
+        api_handle(http.config, &request->head,
+                   request->text != NULL ? request->text : "", request->len,
                    &response);
     }
 
+    api_name(&request->head, &response);
+
     if (response.status >= 500) {
         log_event(LOG_WARN, "%s %.100s: %u %s", method, url, response.status,
-                  json_object_to_json_string(response.body));
+                  json_object_to_json_string_ext(
+                      response.body, JSON_C_TO_STRING_SPACED
+                                     | JSON_C_TO_STRING_NOSLASHESCAPE));
     } else {
         log_event(LOG_DEBUG, "%s %.100s: %u", method, url, response.status);
     }

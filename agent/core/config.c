@@ -44,6 +44,7 @@ const config_key_t  config_keys[] = {
     STRING(image_dir, RESTART, 1, "/var/lib/hatch/images"),
     STRING(route_store, RESTART, 1, HATCH_STORE_PATH),
     STRING(group, RESTART, 0, ""),
+    STRING(socket_group, RESTART, 0, ""),
     STRING(virt_type, RESTART, 1, "auto"),
     STRING(network_name, RESTART, 1, "hatch"),
     STRING(bridge_name, RESTART, 1, "hatch0"),
@@ -63,6 +64,7 @@ const config_key_t  config_keys[] = {
     INTEGER(stop_timeout, LIVE, 0, 600, "10"),
     INTEGER(libvirt_timeout, LIVE, 1, 3600, "40"),
     INTEGER(save_timeout, LIVE, 1, 86400, "300"),
+    INTEGER(save_all_timeout, LIVE, 1, 86400, "300"),
     INTEGER(max_starts, LIVE, 1, 256, "8"),
     INTEGER(max_vms, LIVE, 0, HATCH_SLOTS_MAX, "0"),
     INTEGER(max_vcpus, LIVE, 0, 1 << 24, "0"),
@@ -94,16 +96,19 @@ static const char  config_usage[] =
     "usage: hatch-agent [--config FILE] [--connect URI] [--zone PATH]\n"
     "                   [--socket PATH] [--wake-socket PATH]\n"
     "                   [--state-dir DIR] [--image-dir DIR]\n"
-    "                   [--check] [--adopt] [--version] [--help]\n"
+    "                   [--check] [--save-all] [--adopt] [--version]\n"
+    "                   [--help]\n"
     "\n"
     "Manages virtual machines through libvirt and publishes their state to\n"
     "nginx.  Configuration: " CONFIG_FILE ", HATCH_* in the environment,\n"
     "and the options above, each overriding the one before.\n"
     "\n"
-    "  --check    check the configuration and the libvirt connection, then\n"
-    "             exit with 0 or, saying what is wrong, with 1\n"
-    "  --adopt    mark the state directory, which has moved, as that of this\n"
-    "             libvirt and host, then exit with 0\n";
+    "  --check     say what was found of configuration, host and libvirt;\n"
+    "              exit with 0 or, if no VM could be made, with 1\n"
+    "  --save-all  save the memory of all VMs that are up, since the host\n"
+    "              stops; exit with 0 or, if some are not saved, with 1\n"
+    "  --adopt     mark the state directory, which has moved, as that of this\n"
+    "              libvirt and host, then exit with 0\n";
 
 
 /*
@@ -320,6 +325,8 @@ config_load_file(config_t *config, const char *path, int required,
         return rc == HATCH_ERR_ABSENT && !required ? 0 : rc;
     }
 
+    (void) snprintf(config->file, sizeof(config->file), "%s", path);
+
     memset(fields, 0, sizeof(fields));
 
     for (i = 0; i < CONFIG_KEYS; i++) {
@@ -398,6 +405,7 @@ static const struct option  config_options[] = {
     { "image-dir", required_argument, NULL, 0 },
     { "check", no_argument, NULL, 'C' },
     { "adopt", no_argument, NULL, 'A' },
+    { "save-all", no_argument, NULL, 'S' },
     { "version", no_argument, NULL, 'V' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 }
@@ -457,6 +465,10 @@ config_arguments(config_t *config, int argc, char **argv, int first,
 
         case 'A':
             config->adopt = 1;
+            break;
+
+        case 'S':
+            config->save_all = 1;
             break;
 
         case 'V':

@@ -20,6 +20,10 @@
 #define CONFIG_FILE  "/etc/hatch/agent.json"
 #define CONFIG_TEXT  256
 
+/* Debian's nginx: user and group; and the group of those who run Hatch. */
+#define CONFIG_NGINX  "www-data"
+#define CONFIG_GROUP  "hatch"
+
 #define CONFIG_DURATION_MIN  100                    /* ms */
 #define CONFIG_DURATION_MAX  (366 * INT64_C(86400000))
 #define CONFIG_DISK_MAX      (16 * 1024 * 1024)     /* MiB */
@@ -41,11 +45,12 @@ struct config_s {
     char     connect[CONFIG_TEXT];              /* libvirt URI */
     char     zone[CONFIG_TEXT];
     char     socket[CONFIG_TEXT];               /* REST API */
-    char     wake_socket[CONFIG_TEXT];          /* reserved, see below */
+    char     wake_socket[CONFIG_TEXT];          /* nginx's */
     char     state_dir[CONFIG_TEXT];
     char     image_dir[CONFIG_TEXT];
     char     route_store[CONFIG_TEXT];
     char     group[CONFIG_TEXT];                /* nginx workers' group */
+    char     socket_group[CONFIG_TEXT];         /* of both sockets */
     char     virt_type[CONFIG_TEXT];            /* auto, kvm, qemu */
     char     network_name[CONFIG_TEXT];
     char     bridge_name[CONFIG_TEXT];
@@ -64,6 +69,7 @@ struct config_s {
     config_number_t  stop_timeout;              /* seconds */
     config_number_t  libvirt_timeout;           /* seconds, for one call */
     config_number_t  save_timeout;              /* the same, of memory */
+    config_number_t  save_all_timeout;          /* seconds, of each VM */
     config_number_t  max_starts;                /* and restores, at once */
 
     config_number_t  max_vms;                   /* 0: no limit */
@@ -88,8 +94,11 @@ struct config_s {
     const config_t  *before;                    /* another one's image */
 
     gid_t    gid;                               /* of group, or -1 */
+    gid_t    socket_gid;                        /* the same */
+    char     file[CONFIG_TEXT];                 /* that was read, or "" */
     int      check;                             /* --check */
     int      adopt;                             /* --adopt */
+    int      save_all;                          /* --save-all */
 };
 
 
@@ -119,6 +128,9 @@ typedef void (*config_told_t)(const char *key, int live, const char *before,
  */
 int config_reload(config_t *config, int argc, char **argv,
     config_told_t told, hatch_err_t *err);
+
+/* Is that user in that group?  The main thread. */
+int config_has_member(const char *name, const char *user);
 
 /* The rules that a length or a range cannot say; finds the group. */
 int config_check(config_t *config, hatch_err_t *err);

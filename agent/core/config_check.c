@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -59,33 +60,79 @@ config_check_paths(const config_t *config, hatch_err_t *err)
 }
 
 
-/* The group that may read the zone and use the socket. */
 static int
-config_find_group(config_t *config, hatch_err_t *err)
+config_group(const char *key, const char *name, gid_t *gid, hatch_err_t *err)
 {
-    struct group  *group;
+    const struct group  *group = getgrnam(name);
+
+    if (group == NULL) {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"%s\": there is no "
+                             "group \"%s\"", key, name);
+    }
+
+    *gid = group->gr_gid;
+
+    return 0;
+}
+
+
+int
+config_has_member(const char *name, const char *user)
+{
+    char                 *const *member;
+    const struct group   *group = getgrnam(name);
+    const struct passwd  *its = getpwnam(user);
+
+    if (group != NULL && its != NULL && its->pw_gid == group->gr_gid) {
+        return 1;
+    }
+
+    for (member = group != NULL ? group->gr_mem : NULL;
+         member != NULL && *member != NULL; member++)
+    {
+        if (strcmp(*member, user) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * The group that may read the zone, nginx's, and the one that may use the
+ * sockets: administrators', if nginx's user is in it, else nginx's, too.
+ */
+static int
+config_find_groups(config_t *config, hatch_err_t *err)
+{
+    int  rc = 0;
 
     config->gid = (gid_t) -1;
 
     if (config->group[0] != '\0') {
-        group = getgrnam(config->group);
+        rc = config_group("group", config->group, &config->gid, err);
 
-        if (group == NULL) {
-            return hatch_err_set(err, HATCH_ERR_INVALID,
-                                 "\"group\": there is no group \"%s\"",
-                                 config->group);
-        }
-
-    } else {
+    } else if (geteuid() == 0) {
         /* that of Debian's nginx workers, where there is one */
-        group = geteuid() == 0 ? getgrnam("www-data") : NULL;
+        (void) config_group("group", CONFIG_NGINX, &config->gid, NULL);
     }
 
-    if (group != NULL) {
-        config->gid = group->gr_gid;
+    config->socket_gid = config->gid;
+
+    if (rc == 0 && config->socket_group[0] != '\0') {
+        return config_group("socket_group", config->socket_group,
+                            &config->socket_gid, err);
     }
 
-    return 0;
+    if (rc == 0 && config->group[0] == '\0' && geteuid() == 0
+        && config_has_member(CONFIG_GROUP, CONFIG_NGINX))
+    {
+        (void) config_group("socket_group", CONFIG_GROUP, &config->socket_gid,
+                            NULL);
+    }
+
+    return rc;
 }
 
 
@@ -134,7 +181,7 @@ config_check(config_t *config, hatch_err_t *err)
         }
     }
 
-    if (config_find_group(config, err) != 0) {
+    if (config_find_groups(config, err) != 0) {
         return HATCH_ERR_INVALID;
     }
 

@@ -12,6 +12,9 @@
 
 #define LISTEN_BACKLOG  128
 
+/* More groups than that nobody has whom we know. */
+#define LISTEN_GROUPS   1024
+
 
 /* config_check() has checked the length. */
 static struct sockaddr_un
@@ -114,7 +117,9 @@ listen_unix(listen_t *listener, const config_t *config, const char *key,
 
     (void) unlink(path);
 
-    if (listen_bind(listener, config->gid) == -1 || lstat(path, &st) == -1) {
+    if (listen_bind(listener, config->socket_gid) == -1
+        || lstat(path, &st) == -1)
+    {
         rc = hatch_err_errno(err, errno, "cannot listen on \"%s\"", path);
         (void) close(listener->fd);
         listener->fd = -1;
@@ -125,6 +130,55 @@ listen_unix(listen_t *listener, const config_t *config, const char *key,
     listener->inode = st.st_ino;
 
     return 0;
+}
+
+
+/* Has the peer this group, besides the one that SO_PEERCRED tells? */
+static int
+listen_peer_in(int fd, gid_t gid)
+{
+    gid_t      groups[LISTEN_GROUPS];
+    size_t     i;
+    socklen_t  len = sizeof(groups);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) == -1) {
+        return 0;
+    }
+
+    for (i = 0; i < len / sizeof(groups[0]); i++) {
+        if (groups[i] == gid) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static int
+listen_peer_has(int fd, const struct ucred *peer, gid_t gid)
+{
+    return gid != (gid_t) -1
+           && (peer->gid == gid || listen_peer_in(fd, gid));
+}
+
+
+int
+listen_trusts(int fd, const config_t *config, uid_t *uid)
+{
+    socklen_t     len = sizeof(struct ucred);
+    struct ucred  peer;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1) {
+        *uid = (uid_t) -1;
+        return 0;
+    }
+
+    *uid = peer.uid;
+
+    return peer.uid == 0 || peer.uid == geteuid()
+           || listen_peer_has(fd, &peer, config->gid)
+           || listen_peer_has(fd, &peer, config->socket_gid);
 }
 
 

@@ -34,6 +34,14 @@ int listen_unix(listen_t *listener, const config_t *config, const char *key,
     const char *path, int flags, hatch_err_t *err);
 
 /*
+ * May the process at the other end of this connection wake VMs?  The agent's
+ * own user and root may, and who is in the group of nginx's workers or in that
+ * of the sockets.  The mode of the socket says the same, unless somebody has
+ * changed it, or handed the socket on.  Fills *uid with who it is.
+ */
+int listen_trusts(int fd, const config_t *config, uid_t *uid);
+
+/*
  * Removes the name, unless somebody else's socket stands there by now.  Before
  * the socket is closed: until then its inode's number is given to no other.
  */

@@ -73,6 +73,50 @@ tool_start(const char *const *argv, int fd, pid_t *pid)
 }
 
 
+const char *
+tool_package(const char *name)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *name;
+        const char  *package;
+    } tools[] = {
+        { "qemu-img", "qemu-utils" },
+        { "xorriso", "xorriso" },
+        { "dnsmasq", "dnsmasq-base" },
+        { "libvirtd", "libvirt-daemon-system" }
+    };
+
+    for (i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+        if (strcmp(tools[i].name, name) == 0) {
+            return tools[i].package;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* Why a tool could not be run. */
+static int
+tool_absent(const char *name, const char *doing, int errnum, hatch_err_t *err)
+{
+    const char  *package = tool_package(name);
+
+    if (errnum != ENOENT) {
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: cannot run \"%s\": "
+                             "%s", doing, name, strerror(errnum));
+    }
+
+    return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: cannot run \"%s\": it is "
+                         "not installed%s%s%s", doing, name,
+                         package != NULL ? " (Debian: apt install " : "",
+                         package != NULL ? package : "",
+                         package != NULL ? ")" : "");
+}
+
+
 int
 tool_is_there(const char *name)
 {
@@ -140,9 +184,7 @@ tool_run(const char *const *argv, const char *doing, char *out, size_t size,
 
     if (rc != 0) {
         (void) close(fds[0]);
-        return hatch_err_set(err, HATCH_ERR_SYSTEM, "%s: cannot run \"%s\": "
-                             "%s", doing, argv[0], rc == ENOENT
-                             ? "it is not installed" : strerror(rc));
+        return tool_absent(argv[0], doing, rc, err);
     }
 
     tool_collect(fds[0], out, size);

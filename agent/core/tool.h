@@ -18,6 +18,9 @@
 int tool_run(const char *const *argv, const char *doing, char *out,
     size_t size, hatch_err_t *err);
 
+/* The package of Debian's that has it, or NULL. */
+const char *tool_package(const char *name);
+
 /* Does PATH have it?  --check asks; any thread. */
 int tool_is_there(const char *name);
 

@@ -4,6 +4,7 @@
 #include "wake.h"
 #include "core/cond.h"
 #include "core/log.h"
+#include "core/watchdog.h"
 #include "core/work.h"
 #include "table/activity.h"
 #include "table/table_sleep.h"
@@ -91,7 +92,7 @@ idle_do(const table_due_t *due)
          : vm_idle_save(idle.config, due->id, &room, &err);
 
     if (rc == 0) {
-        log_event(LOG_DEBUG, "%s: %s", due->id, due->todo == TABLE_PAUSE
+        log_event(LOG_INFO, "%s: %s", due->id, due->todo == TABLE_PAUSE
                   ? "idle, paused" : "paused for long, saved");
 
     } else if (rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY) {
@@ -231,7 +232,9 @@ idle_run(void *data)
     (void) data;
 
     for ( ;; ) {
+        watchdog_works(WATCHDOG_IDLE);
         next = idle_look();
+        watchdog_waits(WATCHDOG_IDLE);
         now = hatch_clock_ms();
         next = next < now + IDLE_STEP_MIN ? IDLE_STEP_MIN : next - now;
 

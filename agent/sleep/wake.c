@@ -5,6 +5,7 @@
 #include "core/descriptors.h"
 #include "core/listen.h"
 #include "core/log.h"
+#include "core/watchdog.h"
 #include "table/table_sleep.h"
 #include "table/table_stats.h"
 
@@ -442,7 +443,9 @@ wake_run(void *data)
         timeout = ask_tick(wake_now());
         wake_sweep();
 
+        watchdog_waits(WATCHDOG_WAKE);
         n = epoll_wait(wake.epoll, events, WAKE_EVENTS, timeout);
+        watchdog_works(WATCHDOG_WAKE);
         now = wake_now();
 
         for (i = 0; i < n; i++) {
@@ -483,7 +486,7 @@ wake_start(const config_t *config, hatch_err_t *err)
     wake.notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 
     if (wake.epoll == -1 || wake.notify == -1
-        || worker_begin(wake.epoll, wake.listener.fd, wake_message,
+        || worker_begin(config, wake.epoll, wake.listener.fd, wake_message,
                         wake_worker_gone) == -1
         || wake_watch(wake.notify, &wake_notifier) == -1)
     {

@@ -29,6 +29,7 @@ struct wake_vm_s {
     int                 failure;        /* the last one's code */
     unsigned            turn;           /* in wakes.turns */
     uint64_t            began;          /* its turn, wake_now() */
+    uint64_t            until;          /* it ends then at the latest */
     uint64_t            again;          /* when to look, of one that is
                                            parked */
     uint64_t            relapse;        /* WAKE_RELAPSE ends then, or 0 */

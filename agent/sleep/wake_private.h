@@ -31,8 +31,8 @@ typedef void (*worker_message_t)(worker_t *worker,
  * Accepts from now on.  message() is told what a worker says, gone() of a
  * connection that has ended.  0, or -1 with errno.
  */
-int worker_begin(int epoll, int listener, worker_message_t message,
-    void (*gone)(worker_t *worker));
+int worker_begin(const config_t *config, int epoll, int listener,
+    worker_message_t message, void (*gone)(worker_t *worker));
 
 /* Somebody connects. */
 void worker_accept(uint64_t now);

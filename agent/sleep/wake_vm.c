@@ -27,7 +27,9 @@
 /*
  * Wakes take turns: half as many at once as there are processors, so that
  * those that are awake keep theirs.  A turn ends when the guest has had time
- * for its first answer, and for one that hangs after WAKE_TURN, ms.
+ * for its first answer, and for one that hangs after WAKE_TURN, ms.  The more
+ * wakes have outstayed theirs, the shorter is the next one: dozens that hang
+ * must not keep all others waiting for a second each.
  */
 #define WAKE_TURN         1000
 #define WAKE_TURN_ANSWER  25
@@ -179,6 +181,23 @@ wake_vm_thread(void *data)
 
 /* --- in the wake thread --- */
 
+/* How long the next turn may be, ms. */
+static uint64_t
+wake_vm_turn(uint64_t now)
+{
+    uint64_t          late = 0, turn;
+    const wake_vm_t  *vm;
+
+    for (vm = wakes.running; vm != NULL; vm = vm->next_running) {
+        late += !vm->reported && now >= vm->until;
+    }
+
+    turn = WAKE_TURN / (1 + late);
+
+    return turn > WAKE_TURN_ANSWER ? turn : WAKE_TURN_ANSWER;
+}
+
+
 /* Takes a free turn: 0, or -1 if there is none. */
 static int
 wake_vm_take_turn(wake_vm_t *vm, uint64_t now)
@@ -187,9 +206,10 @@ wake_vm_take_turn(wake_vm_t *vm, uint64_t now)
 
     for (i = 0; i < wakes.most_turns; i++) {
         if (wakes.turns[i] <= now) {
-            wakes.turns[i] = now + WAKE_TURN;
             vm->turn = i;
             vm->began = now;
+            vm->until = now + wake_vm_turn(now);
+            wakes.turns[i] = vm->until;
             return 0;
         }
     }
@@ -435,7 +455,7 @@ wake_vm_report(wake_vm_t *vm, const wake_vm_t *said, uint64_t now)
     int  rc = said->awake ? 0 : said->rc;
 
     /* unless it was so late that another one has the turn */
-    if (!vm->reported && now < vm->began + WAKE_TURN) {
+    if (!vm->reported && now < vm->until) {
         wakes.turns[vm->turn] = said->waits ? now : now + WAKE_TURN_ANSWER;
     }
 

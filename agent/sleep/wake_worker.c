@@ -5,6 +5,7 @@
 #include "wake.h"
 #include "wake_private.h"
 #include "core/descriptors.h"
+#include "core/listen.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ struct worker_s {
 
 
 static struct {
+    const config_t   *config;
     int               epoll;
     int               listener;
     worker_message_t  message;
@@ -67,11 +69,12 @@ wake_connected(void)
 
 
 int
-worker_begin(int epoll, int listener, worker_message_t message,
-    void (*gone)(worker_t *worker))
+worker_begin(const config_t *config, int epoll, int listener,
+    worker_message_t message, void (*gone)(worker_t *worker))
 {
     struct epoll_event  event = { .events = EPOLLIN };
 
+    workers.config = config;
     workers.epoll = epoll;
     workers.listener = listener;
     workers.message = message;
@@ -162,6 +165,7 @@ void
 worker_accept(uint64_t now)
 {
     int                 fd;
+    uid_t               uid;
     worker_t           *worker;
     struct epoll_event  event = { .events = EPOLLIN };
 
@@ -175,6 +179,15 @@ worker_accept(uint64_t now)
     }
 
     workers.is_short = 0;
+
+    if (!listen_trusts(fd, workers.config, &uid)) {
+        log_event(LOG_WARN, "user %d may not use the wake socket: it is "
+                  "neither root nor in the group of nginx's workers or of the "
+                  "sockets", (int) uid);
+        (void) close(fd);
+        return;
+    }
+
     worker = workers.n < WORKERS ? calloc(1, sizeof(*worker)) : NULL;
     event.data.ptr = worker;
 

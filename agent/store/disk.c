@@ -6,9 +6,11 @@
 #include "core/tool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +19,12 @@
 
 /* A disk that was before a restore of which nobody saw the end. */
 #define DISK_ASIDE   ".qcow2.aside-"
+
+/* A qcow2: how it begins, and where version 3 says that it is damaged. */
+#define DISK_MAGIC     "QFI\xfb"
+#define DISK_HEAD      80
+#define DISK_FEATURES  79
+#define DISK_CORRUPT   2
 
 /* What an empty qcow2 takes, bytes. */
 #define DISK_EMPTY   (256 * 1024)
@@ -64,6 +72,10 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", path);
     }
 
+    if (rc == 0) {
+        rc = statedir_sync(path, err);
+    }
+
     if (rc == 0 && image->rootfs_path[0] != '\0') {
         rc = image_base_note_vm(config, vm->id, image->id, image->rootfs_path,
                                 err);
@@ -74,6 +86,75 @@ disk_create(const config_t *config, const vm_t *vm, const image_t *image,
     }
 
     return rc;
+}
+
+
+/* Its header, as far as a QEMU that runs would stumble over it later. */
+static int
+disk_check_head(const char *path, hatch_err_t *err)
+{
+    int          fd;
+    char         head[DISK_HEAD];
+    ssize_t      n = -1;
+    struct stat  st;
+
+    memset(head, 0, sizeof(head));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd != -1 && fstat(fd, &st) == 0) {
+        n = pread(fd, head, sizeof(head), 0);
+    }
+
+    if (n < 0) {
+        (void) hatch_err_errno(err, errno, "cannot read \"%s\"", path);
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    if (n < 0) {
+        return (int) err->code;
+    }
+
+    /* to the agent, which is root, that is nothing; to QEMU's user it is */
+    if ((st.st_mode & 0600) != 0600) {
+        return hatch_err_set(err, HATCH_ERR_DENIED, "the disk \"%s\" has mode "
+                             "%04o, its owner must be able to read and write "
+                             "it: Permission denied", path,
+                             (unsigned) st.st_mode & 07777);
+    }
+
+    if (memcmp(head, DISK_MAGIC, sizeof(DISK_MAGIC) - 1) != 0) {
+        return hatch_err_set(err, HATCH_ERR_HOST, "the disk \"%s\" is damaged: "
+                             "it does not begin as a qcow2 does", path);
+    }
+
+    return (head[DISK_FEATURES] & DISK_CORRUPT) != 0
+           ? hatch_err_set(err, HATCH_ERR_HOST, "the disk \"%s\" is damaged: "
+                           "it is marked as corrupt", path) : 0;
+}
+
+
+int
+disk_check(const config_t *config, const char *id, hatch_err_t *err)
+{
+    int          rc;
+    char         path[STATEDIR_PATH], doing[STATEDIR_PATH + 32], out[8192];
+    const char  *argv[] = {
+        "qemu-img", "info", "-U", "-f", "qcow2", path, NULL
+    };
+
+    disk_path(config, id, path);
+    (void) snprintf(doing, sizeof(doing), "the disk \"%s\" is damaged", path);
+    rc = disk_check_head(path, err);
+
+    if (rc == 0) {
+        rc = tool_run(argv, doing, out, sizeof(out), err);
+    }
+
+    return rc != HATCH_ERR_INVALID
+           ? rc : (int) (err->code = HATCH_ERR_HOST);
 }
 
 

@@ -20,6 +20,14 @@ void disk_path(const config_t *config, const char *id, char *path);
 int disk_create(const config_t *config, const vm_t *vm, const image_t *image,
     hatch_err_t *err);
 
+/*
+ * Is it there, and could it be opened anew?  A QEMU that runs does not look
+ * again, but has to after it has written its memory, and drops a disk that it
+ * cannot open then.  HATCH_ERR_ABSENT, DENIED, or HATCH_ERR_HOST if the disk is
+ * damaged.
+ */
+int disk_check(const config_t *config, const char *id, hatch_err_t *err);
+
 /* Also what a restore left; it is no error if there is none. */
 void disk_delete(const config_t *config, const char *id);
 

@@ -275,7 +275,7 @@ base_save(const config_t *config, const char *folder, const char *id,
 #undef ADD
 
     base_path(config, folder, id, path);
-    text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(o, STATEDIR_JSON);
 
     return statedir_write(path, text, strlen(text), err);
 }

@@ -141,7 +141,7 @@ pending_note(const config_t *config, const char *vm, const char *operation,
                                   json_object_new_string(operation));
 
     pending_path(config, vm, path);
-    text = json_object_to_json_string_ext(note, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(note, STATEDIR_JSON);
 
     rc = statedir_write(path, text, strlen(text), err);
 

@@ -175,6 +175,21 @@ records_list_of(records_t *records, const char *field, const char *value)
 }
 
 
+void
+records_each(records_t *records, void (*each)(void *ctx, json_object *record),
+    void *ctx)
+{
+    pthread_mutex_lock(&records->lock);
+
+    json_object_object_foreach(records->all, id, record) {
+        (void) id;
+        each(ctx, record);
+    }
+
+    pthread_mutex_unlock(&records->lock);
+}
+
+
 /* Another record that has the same value in this field; the lock is held. */
 static int
 records_taken(records_t *records, json_object *record, const char *field)
@@ -213,7 +228,7 @@ records_put(records_t *records, json_object *record, const char *unique,
     }
 
     statedir_path(records->config, records->folder, id, RECORDS_SUFFIX, path);
-    text = json_object_to_json_string_ext(copy, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(copy, STATEDIR_JSON);
 
     pthread_mutex_lock(&records->write);
     pthread_mutex_lock(&records->lock);

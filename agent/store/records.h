@@ -46,6 +46,13 @@ json_object *records_list_of(records_t *records, const char *field,
     const char *value);
 
 /*
+ * Shows each of them, which is not the caller's and must not be changed.  Under
+ * the lock: each() is quick, and calls neither this, libvirt nor the disk.
+ */
+void records_each(records_t *records,
+    void (*each)(void *ctx, json_object *record), void *ctx);
+
+/*
  * Adds a record, by its "id".  HATCH_ERR_EXISTS if the id is taken, also by a
  * file that could not be read, or the value of the field `unique` (or NULL).
  * Copies it.

@@ -122,7 +122,7 @@ static int
 seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
 {
     int          rc;
-    char         out[2048];
+    char         out[2048], end[121];
     const char  *complaint;
     const char  *argv[] = {
         "xorriso", "-as", "genisoimage", "-quiet", "-volid", "CIDATA",
@@ -146,9 +146,10 @@ seed_run_xorriso(const char *dir, const char *iso, hatch_err_t *err)
     if (rc == HATCH_ERR_INVALID) {
         complaint = seed_complaint(out);
         rc = hatch_err_set(err, HATCH_ERR_SYSTEM, "xorriso cannot write "
-                           "\"%s\": %.120s", iso,
-                           complaint != NULL ? complaint : "it does not say "
-                                                           "why");
+                           "\"%s\": %s", iso,
+                           hatch_err_end(complaint != NULL ? complaint
+                                         : "it does not say why", end,
+                                         sizeof(end)));
 
         if (statedir_room(iso, SEED_ROOM, err) != 0) {
             rc = (int) err->code;
@@ -201,6 +202,10 @@ seed_create(const config_t *config, const vm_t *vm, const char *user_data,
 
     if (rc == 0 && chmod(iso, 0600) == -1) {
         rc = hatch_err_errno(err, errno, "cannot protect \"%s\"", iso);
+    }
+
+    if (rc == 0) {
+        rc = statedir_sync(iso, err);
     }
 
     seed_delete_dir(config, name);

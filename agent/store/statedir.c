@@ -100,7 +100,7 @@ statedir_open(const config_t *config, hatch_err_t *err)
     } folders[] = {
         { "images", 0700 }, { "templates", 0700 }, { "pending", 0700 },
         { "snapshots", 0711 }, { "disks", 0711 }, { "seeds", 0711 },
-        { "saved", 0700 }, { "vms", 0700 }
+        { "saved", 0700 }, { "vms", 0700 }, { "running", 0700 }
     };
 
     rc = statedir_mkdir(config->image_dir, 0755, err);
@@ -166,21 +166,16 @@ statedir_path(const config_t *config, const char *folder, const char *name,
 }
 
 
-/* A name is on disk only when its directory is. */
 static int
-statedir_sync_parent(const char *path, hatch_err_t *err)
+statedir_sync_one(const char *path, hatch_err_t *err)
 {
-    int   fd, rc;
-    char  dir[STATEDIR_PATH];
+    int  fd, rc;
 
-    (void) snprintf(dir, sizeof(dir), "%s", path);
-    *strrchr(dir, '/') = '\0';
-
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     rc = fd != -1 ? fsync(fd) : -1;
 
     if (rc == -1) {
-        rc = hatch_err_errno(err, errno, "cannot sync \"%s\"", dir);
+        rc = hatch_err_errno(err, errno, "cannot sync \"%s\"", path);
     }
 
     if (fd != -1) {
@@ -188,6 +183,28 @@ statedir_sync_parent(const char *path, hatch_err_t *err)
     }
 
     return rc;
+}
+
+
+/* A name is on disk only when its directory is. */
+static int
+statedir_sync_parent(const char *path, hatch_err_t *err)
+{
+    char  dir[STATEDIR_PATH];
+
+    (void) snprintf(dir, sizeof(dir), "%s", path);
+    *strrchr(dir, '/') = '\0';
+
+    return statedir_sync_one(dir, err);
+}
+
+
+int
+statedir_sync(const char *path, hatch_err_t *err)
+{
+    int  rc = statedir_sync_one(path, err);
+
+    return rc == 0 ? statedir_sync_parent(path, err) : rc;
 }
 
 

@@ -8,7 +8,8 @@
  *   seeds/VM.iso            seed.c          pending/VM.json     pending.c
  *   saved/VM.json           saved.c         test/VM             files.c
  *   vms/VM.json             orphan_note.c   lock                here
- *   owner.json              statedir_owner.c
+ *   owner.json              statedir_owner.c    running/VM          again.c
+ *   boot_id                 again.c
  */
 
 #ifndef HATCH_AGENT_STATEDIR_H_INCLUDED
@@ -22,6 +23,10 @@
 
 
 #define STATEDIR_PATH  512
+
+/* How json-c writes what lies in a file: for people, too. */
+#define STATEDIR_JSON  (JSON_C_TO_STRING_PRETTY                               \
+                        | JSON_C_TO_STRING_NOSLASHESCAPE)
 
 
 /*
@@ -48,6 +53,9 @@ void statedir_path(const config_t *config, const char *folder, const char *name,
 /* Replaces a file by this text, mode 0600; on disk when it returns. */
 int statedir_write(const char *path, const char *text, size_t len,
     hatch_err_t *err);
+
+/* A file that another program has written, and its name, are on disk then. */
+int statedir_sync(const char *path, hatch_err_t *err);
 
 /* Reads a file of at most max bytes into memory that the caller frees. */
 int statedir_read(const char *path, size_t max, char **text, size_t *len,

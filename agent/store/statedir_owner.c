@@ -213,7 +213,7 @@ statedir_owner_mark(const config_t *config, hatch_err_t *err)
     }
 
     owner_path(config, path);
-    text = json_object_to_json_string_ext(mark, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(mark, STATEDIR_JSON);
     rc = statedir_write(path, text, strlen(text), err);
 
     if (rc == 0) {

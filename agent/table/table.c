@@ -286,6 +286,28 @@ table_is_complete(void)
 }
 
 
+int
+table_summary(unsigned *vms, unsigned *running)
+{
+    int                  connected;
+    hatch_zone_counts_t  counts;
+
+    pthread_mutex_lock(&table.lock);
+
+    if (hatch_zone_counts(&table.writer.zone, &counts) != 0) {
+        memset(&counts, 0, sizeof(counts));
+    }
+
+    connected = table.writer.zone.head->libvirt == HATCH_LIBVIRT_CONNECTED;
+    pthread_mutex_unlock(&table.lock);
+
+    *vms = counts.total;
+    *running = counts.by_state[HATCH_STATE_RUNNING];
+
+    return connected;
+}
+
+
 void
 table_set_libvirt(hatch_libvirt_t state)
 {
@@ -397,6 +419,28 @@ table_get(const char *id, vm_t *vm)
     if (e != NULL && table_state(e) != HATCH_STATE_NONE) {
         *vm = e->vm;
         vm->state = table_state(e);
+        rc = 0;
+    }
+
+    pthread_mutex_unlock(&table.lock);
+
+    return rc;
+}
+
+
+int
+table_observed(const char *id, vm_t *vm, hatch_state_t *state)
+{
+    int       rc = HATCH_ERR_NOT_FOUND;
+    entry_t  *e;
+
+    pthread_mutex_lock(&table.lock);
+
+    e = *table_find(id);
+
+    if (e != NULL && e->observed != HATCH_STATE_NONE) {
+        *vm = e->vm;
+        *state = e->observed;
         rc = 0;
     }
 

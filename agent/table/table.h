@@ -44,6 +44,7 @@ typedef struct {
     unsigned        disk_mib;           /* 0: no disk */
     int64_t         idle_timeout;       /* ms until paused, or VM_NEVER */
     int64_t         save_after;         /* ms until saved, or VM_NEVER */
+    int             autostart;          /* see vm/again.h */
     int             enable_network;
     int             has_seed;           /* a cloud-init drive */
     struct in_addr  guest_ip;           /* 0: none */
@@ -72,6 +73,7 @@ typedef struct {
 /* A VM that libvirt does not have any more, and whose files are kept. */
 typedef struct {
     char            id[HATCH_ID_SIZE];
+    char            name[HATCH_NAME_SIZE];  /* "": not known */
     vm_address_t    address;            /* 0 and "": none, or not known */
     unsigned        disk_mib;
 } table_orphan_t;
@@ -108,6 +110,9 @@ void table_publish(void);
 /* Has table_publish() been called yet?  Before it, VMs may be missing. */
 int table_is_complete(void);
 
+/* How many VMs there are, and run.  Returns 1 if libvirt is connected. */
+int table_summary(unsigned *vms, unsigned *running);
+
 /* Marks the zone; wakes those who wait if the connection is gone. */
 void table_set_libvirt(hatch_libvirt_t state);
 
@@ -116,15 +121,15 @@ void table_set_notice(hatch_notice_t notice, uint32_t ms);
 
 /*
  * What there is of VMs that are gone: their disks count in the limits, their
- * addresses stay taken.  Takes the n of them over; listed is what the zone
- * says that there are, of any kind.  began is table_orphans_epoch() of before
- * they were looked for: of what was deleted since, nothing is taken.
+ * names and addresses stay taken.  Takes the n of them over; listed is what
+ * the zone says that there are, of any kind.  began is table_orphans_epoch() of
+ * before they were looked for: of what was deleted since, nothing is taken.
  */
 uint64_t table_orphans_epoch(void);
 void table_set_orphans(table_orphan_t *orphans, size_t n, unsigned listed,
     uint64_t began);
 
-/* A user deleted all that there was of a VM: its address is free at once. */
+/* A user deleted all that there was of a VM: its name and address are free. */
 void table_forget_orphan(const char *id);
 
 /* Heartbeat; puts a zone file that was removed back in its place. */
@@ -202,6 +207,9 @@ int table_wait(const char *id, hatch_state_t state, unsigned timeout);
 
 /* HATCH_ERR_NOT_FOUND; a VM that is still being created is not found. */
 int table_get(const char *id, vm_t *vm);
+
+/* What libvirt said last, whatever an operation is doing meanwhile. */
+int table_observed(const char *id, vm_t *vm, hatch_state_t *state);
 
 /* All VMs, newest first, in memory that the caller frees.  -1: no memory. */
 int table_list(vm_t **vms, size_t *n);

@@ -235,11 +235,17 @@ table_reserve_network(const table_network_t *network, vm_t *vm,
 }
 
 
+/*
+ * No two VMs have the same name, nor one the name of an orphan, which will
+ * want it when it is back.
+ */
 static int
 table_check_name(const vm_t *vm, hatch_err_t *err)
 {
-    int       i;
-    entry_t  *e;
+    int              i;
+    size_t           o;
+    entry_t         *e;
+    table_orphan_t  *orphan;
 
     for (i = 0; i < TABLE_BUCKETS; i++) {
         for (e = table.buckets[i]; e != NULL; e = e->next) {
@@ -250,6 +256,20 @@ table_check_name(const vm_t *vm, hatch_err_t *err)
                                      "\"%s\" is taken by %s", vm->name,
                                      e->vm.id);
             }
+        }
+    }
+
+    for (o = 0; o < table.n_orphans; o++) {
+        orphan = &table.orphans[o];
+
+        /* one that is back has the name that it has now */
+        if (strcmp(orphan->name, vm->name) == 0
+            && *table_find(orphan->id) == NULL)
+        {
+            return hatch_err_set(err, HATCH_ERR_CONFLICT, "\"name\" \"%s\" is "
+                                 "taken by orphan %s, which has it until it "
+                                 "is back, or DELETE /orphans/%s", vm->name,
+                                 orphan->id, orphan->id);
         }
     }
 

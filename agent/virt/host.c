@@ -2,9 +2,9 @@
 
 #include "host.h"
 #include "host_kvm.h"
+#include "qemu_user.h"
 #include "virt.h"
 #include "virt_cleanup.h"
-#include "xml.h"
 #include "core/cond.h"
 #include "core/log.h"
 #include "core/work.h"
@@ -97,33 +97,17 @@ host_measure(virConnectPtr conn)
 }
 
 
-/* Is libvirt on another host?  Then this one's files say nothing. */
-static int
-host_is_remote(virConnectPtr conn)
-{
-    char               *p;
-    cleanup_free char  *uri = virConnectGetURI(conn);
-
-    p = uri != NULL ? strstr(uri, "://") : NULL;
-
-    return p != NULL && p[3] != '/' && p[3] != '\0';
-}
-
-
 /* Of this host's QEMU, by libvirt: 0, an errno, or -1: cannot be said. */
 static int
 host_kvm_error(virConnectPtr conn, uid_t *uid)
 {
-    gid_t               gid;
-    cleanup_free char  *text = virConnectGetCapabilities(conn);
+    int          rc;
+    qemu_user_t  user;
 
-    *uid = (uid_t) -1;
+    rc = qemu_user_find(conn, &user);
+    *uid = rc == 0 ? user.uid : (uid_t) -1;
 
-    if (text == NULL || xml_read_qemu_user(text, uid, &gid) != 0) {
-        return -1;
-    }
-
-    return host_kvm_open_as(*uid, gid);
+    return rc == 0 ? host_kvm_open_as(&user) : -1;
 }
 
 
@@ -189,7 +173,7 @@ host_find_out(virConnectPtr conn, uint32_t look, host_answer_t *answer)
     answer->look = look;
 
     offered = host_look(conn, "kvm", &ms) == 0;
-    local = !host_is_remote(conn) && host_kvm_seen();
+    local = !virt_is_remote(conn) && host_kvm_seen();
 
     if (local && (offered || answer->look != 0)) {
         error = host_kvm_error(conn, &uid);
@@ -226,17 +210,27 @@ host_warning(const config_t *config, const host_answer_t *answer,
 
 
 int
-host_check(const config_t *config, char *warning)
+host_check(const config_t *config, char *choice, char *warning)
 {
     hatch_err_t                 err;
     host_answer_t               answer;
     cleanup_conn virConnectPtr  conn = virt_get(&err);
 
     if (conn == NULL || virt_driver(conn)->domain_type != NULL) {
+        (void) snprintf(choice, HOST_TEXT, "test, as libvirt's test driver "
+                        "has no other");
         return 0;
     }
 
     host_find_out(conn, host_measure(conn), &answer);
+
+    if (strcmp(config->virt_type, "auto") == 0) {
+        (void) snprintf(choice, HOST_TEXT, "%s: %.480s", answer.type,
+                        answer.reason);
+    } else {
+        (void) snprintf(choice, HOST_TEXT, "%.100s, as configured",
+                        config->virt_type);
+    }
 
     return host_warning(config, &answer, warning);
 }
@@ -390,7 +384,7 @@ host_type(const config_t *config, virConnectPtr conn)
     }
 
     /* this far nobody need be asked */
-    if (!host_is_remote(conn) && host_kvm_seen() && !host_kvm_flag()) {
+    if (!virt_is_remote(conn) && host_kvm_seen() && !host_kvm_flag()) {
         return "qemu";
     }
 

@@ -35,10 +35,11 @@ void host_init(void);
 void host_ask(const config_t *config);
 
 /*
- * The same at once, for --check.  Returns 1 and fills warning[HOST_TEXT] if
- * something is amiss, else 0.
+ * The same at once, for --check.  Fills choice[HOST_TEXT] with the type of new
+ * domains and why.  Returns 1 and fills warning[HOST_TEXT] if something is
+ * amiss, else 0.
  */
-int host_check(const config_t *config, char *warning);
+int host_check(const config_t *config, char *choice, char *warning);
 
 /*
  * Waits until it is known how slow libvirt is, a minute at most: a new VM's

@@ -4,23 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/kvm.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 
-#define HOST_KVM     "/dev/kvm"
-#define HOST_GROUPS  256
-
-/* Of the child: it could not become that user. */
-#define HOST_UNTRIED  255
+#define HOST_KVM  "/dev/kvm"
 
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -86,74 +78,25 @@ host_kvm_seen(void)
 }
 
 
-/* All that libvirt gives a QEMU of this user: his groups, and gid. */
+/* For qemu_user_run(). */
 static int
-host_groups(uid_t uid, gid_t gid, gid_t *groups)
+host_kvm_try(const void *arg)
 {
-    int             n = HOST_GROUPS - 1;
-    char            text[4096];
-    struct passwd   entry, *user = NULL;
+    int  fd = open(HOST_KVM, O_RDWR | O_CLOEXEC);
 
-    if (getpwuid_r(uid, &entry, text, sizeof(text), &user) != 0
-        || user == NULL
-        || getgrouplist(user->pw_name, user->pw_gid, groups, &n) == -1)
-    {
-        n = 0;
-    }
+    (void) arg;
 
-    groups[n] = gid;
-
-    return n + 1;
-}
-
-
-/*
- * In a child of a process with threads: system calls only, and not by the C
- * library, which would have the threads follow.
- */
-static void
-host_kvm_child(uid_t uid, gid_t gid, const gid_t *groups, int n)
-{
-    int  fd;
-
-    if (syscall(SYS_setgroups, (long) n, groups) != 0
-        || syscall(SYS_setresgid, (long) gid, (long) gid, (long) gid) != 0
-        || syscall(SYS_setresuid, (long) uid, (long) uid, (long) uid) != 0)
-    {
-        _exit(HOST_UNTRIED);
-    }
-
-    fd = open(HOST_KVM, O_RDWR | O_CLOEXEC);
-
-    _exit(fd == -1 ? errno
-          : ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION ? 0 : ENODEV);
+    return fd == -1 ? errno
+           : ioctl(fd, KVM_GET_API_VERSION, 0) == KVM_API_VERSION ? 0 : ENODEV;
 }
 
 
 int
-host_kvm_open_as(uid_t uid, gid_t gid)
+host_kvm_open_as(const qemu_user_t *user)
 {
-    int    n, status;
-    gid_t  groups[HOST_GROUPS];
-    pid_t  pid;
+    int  rc = qemu_user_run(user, host_kvm_try, NULL);
 
-    n = host_groups(uid, gid, groups);
-    pid = fork();
-
-    if (pid == 0) {
-        host_kvm_child(uid, gid, groups, n);
-    }
-
-    if (pid == -1) {
-        return -1;
-    }
-
-    while (waitpid(pid, &status, 0) == -1) {
-        if (errno != EINTR) {
-            return -1;
-        }
-    }
-
-    return WIFEXITED(status) && WEXITSTATUS(status) != HOST_UNTRIED
-           ? WEXITSTATUS(status) : -1;
+    /* nobody can say that he could; that he could not, its mode says */
+    return rc == -1 && user->uid != 0
+           && qemu_user_may(user, HOST_KVM, R_OK | W_OK) == 0 ? EACCES : rc;
 }

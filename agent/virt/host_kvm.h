@@ -3,7 +3,7 @@
 #ifndef HATCH_AGENT_HOST_KVM_H_INCLUDED
 #define HATCH_AGENT_HOST_KVM_H_INCLUDED
 
-#include <sys/types.h>
+#include "qemu_user.h"
 
 
 /* Has the processor virtualization, and says so?  1 where it has no flag. */
@@ -14,8 +14,9 @@ int host_kvm_seen(void);
 
 /*
  * Tries to open /dev/kvm as that user, in a process of its own: 0, the errno
- * (ENODEV for a file that is no KVM), or -1 if it could not be tried.
+ * (ENODEV for a file that is no KVM), or -1 if it could not be tried and its
+ * mode does not forbid it.
  */
-int host_kvm_open_as(uid_t uid, gid_t gid);
+int host_kvm_open_as(const qemu_user_t *user);
 
 #endif /* HATCH_AGENT_HOST_KVM_H_INCLUDED */

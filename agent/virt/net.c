@@ -82,13 +82,14 @@ net_open(virConnectPtr conn, const config_t *config, virNetworkPtr *network,
         }
     }
 
-    if (virNetworkIsActive(*network) == 0 && virNetworkCreate(*network) == -1
-        && virNetworkIsActive(*network) != 1)
-    {
-        return virt_error(err, "cannot start the network");
+    if (virNetworkIsActive(*network) != 0 || virNetworkCreate(*network) == 0) {
+        return 0;
     }
 
-    return 0;
+    rc = virt_error(err, "cannot start the network");
+
+    /* another operation may just have started it */
+    return virNetworkIsActive(*network) == 1 ? 0 : rc;
 }
 
 

@@ -45,6 +45,13 @@ static struct {
 
 
 void
+sync_observed(const vm_t *vm, hatch_state_t state)
+{
+    sync_.listener->observed(vm, state);
+}
+
+
+void
 sync_settled(void)
 {
     sync_.listener->settled();

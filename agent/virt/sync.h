@@ -23,12 +23,16 @@
 /*
  * Who listens: what is to be done on a new connection before any VM is looked
  * at, and when there may be something to tidy (a VM is gone, or all have been
- * compared).  Called in the sync thread, without a lock.
+ * compared).  Without a lock, the first two in the sync
+ * thread.
  */
 typedef struct {
     int  (*connected)(const config_t *config, virConnectPtr conn,
                       hatch_err_t *err);
     void (*settled)(void);
+
+    /* what libvirt says of a VM is in the table; any thread that asks it */
+    void (*observed)(const vm_t *vm, hatch_state_t state);
 } sync_listener_t;
 
 /* Starts the thread.  `handlers` of virt_init() are sync's own. */
@@ -42,6 +46,13 @@ void sync_reload(void);
 void sync_stop(void);
 
 extern const virt_handlers_t  sync_handlers;
+
+/*
+ * What libvirt says of a domain, without a table.  HATCH_ERR_NOT_FOUND: it is
+ * none of ours.
+ */
+int sync_look(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
+    hatch_err_t *err);
 
 /*
  * Asks libvirt for a VM and brings the table up to date.  Any thread.

@@ -5,6 +5,8 @@
 
 #include <libvirt/libvirt.h>
 
+#include "table/table.h"
+
 #include "hatch_err.h"
 
 
@@ -14,6 +16,9 @@
  * NOT_FOUND: it is gone, or not ours; the table is as it was.
  */
 int sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err);
+
+/* Tells the listener what libvirt says of a VM. */
+void sync_observed(const vm_t *vm, hatch_state_t state);
 
 /* Tells the listener that a VM is gone, or all have been compared. */
 void sync_settled(void);

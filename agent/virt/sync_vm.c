@@ -137,6 +137,18 @@ sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
 }
 
 
+int
+sync_look(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
+    hatch_err_t *err)
+{
+    const char  *name = virDomainGetName(domain);
+
+    return name != NULL && hatch_id_valid(HATCH_ID_VM, name, strlen(name))
+           ? sync_read(domain, name, vm, state, err)
+           : hatch_err_set(err, HATCH_ERR_NOT_FOUND, "it is no VM");
+}
+
+
 /*
  * libvirt has it no more: renamed, undefined, perhaps to come back.  What
  * belongs to it stays; only our own DELETE deletes (vm_erase()).
@@ -144,13 +156,13 @@ sync_read(virDomainPtr domain, const char *id, vm_t *vm, hatch_state_t *state,
 static int
 sync_gone(const char *id, hatch_err_t *err)
 {
-    if (table_forget(id)) {
+    /*
+     * An operation that deletes it, or whose creation of it failed, sees to the
+     * rest by itself, and says what it did.
+     */
+    if (table_forget(id) && !pending_known(id)) {
         log_event(LOG_INFO, "%s: gone", id);
-
-        /* an operation that deletes it sees to the rest by itself */
-        if (!pending_known(id)) {
-            sync_settled();
-        }
+        sync_settled();
     }
 
     return hatch_err_set(err, HATCH_ERR_NOT_FOUND, "no VM \"%s\"", id);
@@ -174,6 +186,7 @@ sync_domain(virDomainPtr domain, const char *id, hatch_err_t *err)
         }
 
         if (table_observe(&vm, state, epoch)) {
+            sync_observed(&vm, state);
             log_event(LOG_DEBUG, "%s: %s", id, hatch_state_name(state));
             return 0;
         }

@@ -3,6 +3,7 @@
 #include "virt.h"
 #include "clock.h"
 #include "net.h"
+#include "core/cleanup.h"
 #include "core/place.h"
 
 #include <errno.h>
@@ -373,6 +374,18 @@ virt_release(virt_lease_t *lease)
         (void) virConnectClose(lease->conn);
         lease->conn = NULL;
     }
+}
+
+
+int
+virt_is_remote(virConnectPtr conn)
+{
+    char               *p;
+    cleanup_free char  *uri = virConnectGetURI(conn);
+
+    p = uri != NULL ? strstr(uri, "://") : NULL;
+
+    return p != NULL && p[3] != '/' && p[3] != '\0';
 }
 
 

@@ -61,6 +61,9 @@ int virt_lease(virt_lease_t *lease, hatch_err_t *err);
 /* Gives it back, for the next operation.  Nothing if there is none. */
 void virt_release(virt_lease_t *lease);
 
+/* Is libvirt on another host?  Then this one's files say nothing of it. */
+int virt_is_remote(virConnectPtr conn);
+
 /*
  * The part of a URI that says which libvirt it is (core/place.h): "/system" of
  * qemu:///system.  Until the thread's next call.

@@ -9,9 +9,11 @@
 
 
 typedef enum {
-    VIRT_OTHER = 0,             /* trouble of the host, or not known */
+    VIRT_OTHER = 0,             /* not known */
+    VIRT_HOST,                  /* trouble of the host: a file, a lock on it, a
+                                   program; it may pass */
     VIRT_GONE,                  /* no such domain, network or metadata */
-    VIRT_BUSY,                  /* something else is at work on it */
+    VIRT_BUSY,                  /* an operation on it does not end */
     VIRT_NO_ROOM,               /* a disk is full */
     VIRT_NO_PORT,               /* a bridge is full */
     VIRT_BAD_IMAGE,             /* QEMU cannot load this memory */
@@ -33,9 +35,13 @@ virt_class_t virt_classify(const virError *error);
 virt_class_t virt_last_class(void);
 
 /*
- * The hatch_err_t of this thread's last error: "DOING: what libvirt said".
- * Its code by its class: HATCH_ERR_NOT_FOUND, TIMEOUT, FULL, BRIDGE, CONFLICT,
- * UNAVAILABLE, else LIBVIRT.
+ * The hatch_err_t of this thread's last error: "DOING: what libvirt said", or
+ * what QEMU said where libvirt quotes it, without the argument that it had.
+ * Where that is too long it is its end, which has the cause.  At once after the
+ * call that failed: every other call to libvirt, also one that looks or frees,
+ * forgets it.  Its code by its class: HATCH_ERR_NOT_FOUND, HOST, TIMEOUT, FULL,
+ * BRIDGE, CONFLICT, UNAVAILABLE, else LIBVIRT.  What the API makes of a code
+ * only api_fail() says.
  */
 int virt_error(hatch_err_t *err, const char *doing);
 

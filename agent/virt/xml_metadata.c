@@ -57,6 +57,7 @@ xml_attributes(const vm_t *vm, xml_attributes_t *a)
     xml_add_number(a, "updated", (int64_t) vm->updated);
     xml_add_timeout(a, "idle_timeout", vm->idle_timeout);
     xml_add_timeout(a, "save_after", vm->save_after);
+    xml_add_number(a, "autostart", vm->autostart != 0);
     xml_add(a, "boot_args", vm->boot_args);
 
     if (vm->enable_network) {
@@ -125,6 +126,24 @@ xml_get_timeout(xmlNodePtr node, const char *name, int64_t *ms)
 }
 
 
+/* Domains of before have none. */
+static int
+xml_get_autostart(xmlNodePtr node, int *autostart)
+{
+    uint64_t  n = 0;
+
+    if (xmlHasProp(node, BAD_CAST "autostart") != NULL
+        && xml_get_number(node, "autostart", 1, &n) != 0)
+    {
+        return -1;
+    }
+
+    *autostart = n != 0;
+
+    return 0;
+}
+
+
 /* NULL, or the name of the attribute that is not as we write it. */
 static const char *
 xml_read_attributes(xmlNodePtr node, vm_t *vm)
@@ -164,6 +183,10 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
         || xml_get_timeout(node, "save_after", &vm->save_after) != 0)
     {
         return "idle_timeout or save_after";
+    }
+
+    if (xml_get_autostart(node, &vm->autostart) != 0) {
+        return "autostart";
     }
 
     if (network && (xml_get_ip(node, "guest_ip", &vm->guest_ip) != 0

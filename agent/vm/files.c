@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "files.h"
+#include "again.h"
 #include "orphan.h"
 #include "routes.h"
 #include "saved.h"
@@ -69,12 +70,39 @@ files_delete(const config_t *config, const char *vm)
 
     files_delete_data(config, vm);
     saved_forget(config, vm);
+    again_forget(config, vm);
     orphan_forget(config, vm);
 
     /* last: it says that the rest may go */
     if (files_test_path(config, vm, path)) {
         (void) statedir_unlink(path, &err);
     }
+}
+
+
+int
+files_check_deleted(const config_t *config, const char *vm, hatch_err_t *err)
+{
+    char                       path[STATEDIR_PATH];
+    const char                *id;
+    cleanup_json json_object  *left = snapshot_list(vm);
+
+    if (json_object_array_length(left) != 0) {
+        id = hatch_json_string(json_object_array_get_idx(left, 0), "id", "");
+        snapshot_path(config, id, ".json", path);
+        return hatch_err_set(err, HATCH_ERR_HOST, "\"%s\" cannot be removed",
+                             path);
+    }
+
+    disk_path(config, vm, path);
+
+    if (access(path, F_OK) == -1) {
+        seed_path(config, vm, path);
+    }
+
+    return access(path, F_OK) == -1
+           ? 0 : hatch_err_set(err, HATCH_ERR_HOST, "\"%s\" cannot be removed",
+                               path);
 }
 
 
@@ -376,6 +404,8 @@ files_count(json_object *found, uint64_t began)
         }
 
         (void) snprintf(orphans[n].id, sizeof(orphans[n].id), "%s", id);
+        (void) snprintf(orphans[n].name, sizeof(orphans[n].name), "%s",
+                        hatch_json_string(entry, "name", ""));
         (void) snprintf(orphans[n].address.mac, VM_MAC_SIZE, "%s",
                         hatch_json_string(entry, "guest_mac", ""));
         (void) inet_pton(AF_INET, hatch_json_string(entry, "guest_ip", ""),

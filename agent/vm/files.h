@@ -19,6 +19,13 @@
  */
 void files_delete(const config_t *config, const char *vm);
 
+/*
+ * 0 if it has none of them any more; HATCH_ERR_HOST names one that could not be
+ * removed.
+ */
+int files_check_deleted(const config_t *config, const char *vm,
+    hatch_err_t *err);
+
 /* Of these, what takes room and nothing else needs. */
 void files_delete_data(const config_t *config, const char *vm);
 

@@ -4,7 +4,7 @@
  * back when it fails; recovery reads the same list.
  *
  *   create     seeded disk reserved defined started
- *   delete     undefined forgotten files released routes
+ *   delete     undefined forgotten files released routes checked
  *   snapshot   paused memory disk recorded resumed slept
  *   restore    staged swapped defined restored running kept
  *   sleep      saved noted                             without a note

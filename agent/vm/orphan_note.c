@@ -66,7 +66,7 @@ note_write(const config_t *config, const char *vm, json_object *note)
     hatch_err_t  err;
 
     note_path(config, vm, path);
-    text = json_object_to_json_string_ext(note, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(note, STATEDIR_JSON);
 
     pthread_mutex_lock(&note_lock);
 

@@ -168,6 +168,27 @@ recover_tell(const char *id, const char *what)
 }
 
 
+/* Tried again each second; a reason is told once.  The tidy thread alone. */
+static void
+recover_tell_why(const char *id, const char *why)
+{
+    json_object  *before;
+
+    static json_object  *told;
+
+    if (told == NULL) {
+        told = json_object_new_object();
+    }
+
+    if (!json_object_object_get_ex(told, id, &before)
+        || strcmp(json_object_get_string(before), why) != 0)
+    {
+        (void) json_object_object_add(told, id, json_object_new_string(why));
+        log_event(LOG_WARN, "%s: not recovered yet: %s", id, why);
+    }
+}
+
+
 static int
 recover_vm(const config_t *config, const char *id, json_object *details)
 {
@@ -200,7 +221,7 @@ recover_vm(const config_t *config, const char *id, json_object *details)
     }
 
     if (rc != 0) {
-        log_event(LOG_WARN, "%s: not recovered yet: %s", id, err.text);
+        recover_tell_why(id, err.text);
     }
 
     return rc;
@@ -209,7 +230,9 @@ recover_vm(const config_t *config, const char *id, json_object *details)
 
 /*
  * A note of another libvirt's, or driver's, is of VMs that this one never had:
- * what it does not find says nothing.
+ * what it does not find says nothing.  A directory that was moved here with
+ * --adopt may have some, and to undo one would delete the disk of a VM that
+ * the other libvirt has.
  */
 static int
 recover_is_foreign(const char *id, json_object *details, const char *place,

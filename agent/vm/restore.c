@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 
+#include "durable.h"
 #include "operation.h"
 #include "saved_file.h"
 #include "snapshot.h"
@@ -227,18 +228,20 @@ restore_put_aside(vm_op_t *op, hatch_err_t *err)
 static int
 restore_keep(vm_op_t *op, hatch_err_t *err)
 {
+    int  rc = 0;
+
     if (op->recovers && vm_is_active(op, err) == 0) {
         return restore_put_aside(op, err);
     }
 
     /* it belongs to the disk before; started from it, the guest would die */
-    if (virDomainHasManagedSaveImage(op->domain, 0) == 1
-        && virDomainManagedSaveRemove(op->domain, 0) == -1)
-    {
-        return virt_error(err, "cannot remove the saved memory");
+    if (virDomainHasManagedSaveImage(op->domain, 0) == 1) {
+        rc = virDomainManagedSaveRemove(op->domain, 0) == 0
+             ? durable_memory(op, err)
+             : virt_error(err, "cannot remove the saved memory");
     }
 
-    return disk_keep(op->config, op->vm.id, err);
+    return rc == 0 ? disk_keep(op->config, op->vm.id, err) : rc;
 }
 
 
@@ -300,9 +303,9 @@ restore_choose(const vm_op_t *op, const char *id, hatch_err_t *err)
     list = snapshot_list(op->vm.id);
 
     if (json_object_array_length(list) == 0) {
-        (void) hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot restore the VM: "
-                             "it is %s and has no snapshot",
-                             hatch_state_name(op->vm.state));
+        (void) hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot restore VM "
+                             "\"%s\": it is %s and has no snapshot",
+                             op->vm.id, hatch_state_name(op->vm.state));
         return NULL;
     }
 
@@ -335,8 +338,9 @@ snapshot_restore(const config_t *config, const char *vm, const char *id,
 
     } else {
         record = restore_choose(&op, id, err);
-        rc = record != NULL ? vm_check_disks(&op, "restore", err)
+        rc = record != NULL ? snapshot_check(config, record, err)
                             : (int) err->code;
+        rc = rc == 0 ? vm_check_disks(&op, "restore", err) : rc;
     }
 
     if (rc != 0) {

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 
+#include "durable.h"
 #include "saved.h"
 #include "saved_file.h"
 #include "core/cleanup.h"
@@ -36,7 +37,7 @@ saved_try(vm_op_t *op, hatch_err_t *err)
     }
 
     class = virt_last_class();
-    (void) virt_error(err, "cannot start the VM");
+    (void) vm_start_error(op, err);
 
     return class == VIRT_BAD_IMAGE ? SAVED_REFUSED : SAVED_UNKNOWN;
 }
@@ -85,6 +86,7 @@ saved_files_open(vm_op_t *op)
 static int
 saved_kept(const vm_op_t *op, hatch_err_t *err)
 {
+    char         end[381];
     hatch_err_t  why = *err;
 
     if (why.code == HATCH_ERR_BRIDGE) {
@@ -93,7 +95,8 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 
     return hatch_err_set(err, HATCH_ERR_KEPT, "the saved memory is kept, it "
                          "could not be restored now (POST /vms/%s/stop gives "
-                         "it up): %.120s", op->vm.id, why.text);
+                         "it up): %s", op->vm.id,
+                         hatch_err_end(why.text, end, sizeof(end)));
 }
 
 
@@ -101,12 +104,13 @@ saved_kept(const vm_op_t *op, hatch_err_t *err)
 static int
 saved_give_up(vm_op_t *op, const char *why, hatch_err_t *err)
 {
-    char         aside[STATEDIR_PATH];
+    char         aside[STATEDIR_PATH], begin[181], end[181];
     hatch_err_t  failed;
 
     if (saved_file_put_aside(op, aside, &failed) != 0) {
-        (void) hatch_err_set(err, HATCH_ERR_LIBVIRT, "it is bad (%.80s), and "
-                             "%.120s", why, failed.text);
+        (void) hatch_err_set(err, HATCH_ERR_LIBVIRT, "it is bad (%s), and %s",
+                             hatch_err_end(why, begin, sizeof(begin)),
+                             hatch_err_end(failed.text, end, sizeof(end)));
         return saved_kept(op, err);
     }
 
@@ -136,7 +140,8 @@ saved_can_be_read(vm_op_t *op, hatch_err_t *err)
 }
 
 
-/* It is used, and libvirt could not remove it: it must not be used again. */
+/* It is used, and must not be used again: libvirt may have failed to remove
+ * it, and what it has removed is there again after a power cut. */
 static void
 saved_is_used(vm_op_t *op)
 {
@@ -144,6 +149,12 @@ saved_is_used(vm_op_t *op)
     hatch_err_t  err;
 
     if (!saved_file_exists(op)) {
+        if (durable_memory(op, &err) != 0) {
+            log_event(LOG_WARN, "%s: its saved memory is used, and may be "
+                      "there again after a power cut: %s", op->vm.id,
+                      err.text);
+        }
+
         return;
     }
 
@@ -246,7 +257,7 @@ int
 saved_drop(vm_op_t *op, hatch_err_t *err)
 {
     if (virDomainManagedSaveRemove(op->domain, 0) == 0) {
-        return 0;
+        return durable_memory(op, err);
     }
 
     (void) virt_error(err, "cannot remove the saved memory");
@@ -254,5 +265,5 @@ saved_drop(vm_op_t *op, hatch_err_t *err)
     /* libvirt cannot remove what somebody has moved away */
     return saved_file_stand_in(op) == 0
            && virDomainManagedSaveRemove(op->domain, 0) == 0
-           ? 0 : (int) err->code;
+           ? durable_memory(op, err) : (int) err->code;
 }

@@ -19,8 +19,9 @@
 
 
 /*
- * Notes the file that has just been made, so that it is known when some of it
- * is missing.  Without a note less can be proved, so a failure is only logged.
+ * Has the file that has just been made on disk, and notes it, so that it is
+ * known when some of it is missing.  Without a note less can be proved, so a
+ * failure is only logged.
  */
 void saved_note(const vm_op_t *op);
 

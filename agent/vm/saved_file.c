@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 
 #include "saved_file.h"
+#include "durable.h"
 #include "saved.h"
 #include "core/cleanup.h"
 #include "core/log.h"
@@ -45,8 +46,10 @@ typedef struct {
 } saved_id_t;
 
 
-int
-saved_folder(const char *uri, char *path)
+/* The folder of one that runs for all, or that one which each user has. */
+static int
+saved_place(const char *uri, const char *system, const char *session,
+    char *path)
 {
     char         place[16];
     const char  *home = getenv("HOME");
@@ -58,13 +61,12 @@ saved_folder(const char *uri, char *path)
     }
 
     if (strcmp(place, "system") == 0) {
-        (void) snprintf(path, STATEDIR_PATH, "/var/lib/libvirt/qemu/save");
+        (void) snprintf(path, STATEDIR_PATH, "%s", system);
         return 0;
     }
 
     if (strcmp(place, "session") == 0 && home != NULL) {
-        (void) snprintf(path, STATEDIR_PATH, "%s/.config/libvirt/qemu/save",
-                        home);
+        (void) snprintf(path, STATEDIR_PATH, "%s/%s", home, session);
         return 0;
     }
 
@@ -72,8 +74,22 @@ saved_folder(const char *uri, char *path)
 }
 
 
-/* Where libvirt has the VM's; -1 as above. */
-static int
+int
+saved_folder(const char *uri, char *path)
+{
+    return saved_place(uri, "/var/lib/libvirt/qemu/save",
+                       ".config/libvirt/qemu/save", path);
+}
+
+
+int
+saved_definitions(const char *uri, char *path)
+{
+    return saved_place(uri, "/etc/libvirt/qemu", ".config/libvirt/qemu", path);
+}
+
+
+int
 saved_path(const vm_op_t *op, char *path)
 {
     char                folder[STATEDIR_PATH];
@@ -139,6 +155,12 @@ saved_note(const vm_op_t *op)
     hatch_err_t                err;
     cleanup_json json_object  *note = NULL;
 
+    if (durable_memory(op, &err) != 0) {
+        log_event(LOG_WARN, "%s: a power cut may cost its saved memory: %s",
+                  op->vm.id, err.text);
+        return;
+    }
+
     if (saved_path(op, path) != 0 || saved_identify(path, &id) != 0) {
         return;
     }
@@ -152,7 +174,7 @@ saved_note(const vm_op_t *op)
                                   json_object_new_int64(id.inode));
     (void) json_object_object_add(note, "born", json_object_new_int64(id.born));
 
-    text = json_object_to_json_string_ext(note, JSON_C_TO_STRING_PRETTY);
+    text = json_object_to_json_string_ext(note, STATEDIR_JSON);
     statedir_path(op->config, SAVED_FOLDER, op->vm.id, ".json", path);
 
     if (statedir_write(path, text, strlen(text), &err) != 0) {
@@ -354,7 +376,8 @@ saved_file_put_aside(vm_op_t *op, char *aside, hatch_err_t *err)
 
     /* should this fail, the second name stays: it may be the last one */
     return virDomainManagedSaveRemove(op->domain, 0) == 0
-           ? 0 : virt_error(err, "cannot put the saved memory aside");
+           ? durable_memory(op, err)
+           : virt_error(err, "cannot put the saved memory aside");
 }
 
 

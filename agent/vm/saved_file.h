@@ -25,6 +25,12 @@ typedef enum {
  */
 int saved_folder(const char *uri, char *path);
 
+/* The same for the definitions of its domains. */
+int saved_definitions(const char *uri, char *path);
+
+/* The VM's file of saved memory, where libvirt has it; -1 as above. */
+int saved_path(const vm_op_t *op, char *path);
+
 /* Fills err with what is wrong if it is bad, or in trouble. */
 saved_file_t saved_file_look(const vm_op_t *op, hatch_err_t *err);
 

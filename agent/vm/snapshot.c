@@ -12,8 +12,10 @@
 #include "hatch_id.h"
 #include "hatch_json.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 
@@ -160,18 +162,55 @@ snapshot_list(const char *vm)
 }
 
 
+int
+snapshot_check(const config_t *config, json_object *record, hatch_err_t *err)
+{
+    char         path[STATEDIR_PATH];
+    size_t       i;
+    int64_t      noted, size = 0;
+    const char  *id = hatch_json_string(record, "id", "");
+    struct stat  st;
+
+    static const char *const  files[][2] = {
+        { "memory_key", SNAPSHOT_MEMORY }, { "disk_key", SNAPSHOT_DISK }
+    };
+
+    for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (!json_object_object_get_ex(record, files[i][0], NULL)) {
+            continue;
+        }
+
+        snapshot_path(config, id, files[i][1], path);
+
+        if (stat(path, &st) == -1) {
+            return hatch_err_errno(err, errno, "snapshot %s: \"%s\"", id, path);
+        }
+
+        size += st.st_size;
+    }
+
+    noted = hatch_json_integer(record, "size_bytes", size);
+
+    return size == noted
+           ? 0 : hatch_err_set(err, HATCH_ERR_TRUNCATED, "snapshot %s is "
+                               "damaged: its files have %lld bytes, and had "
+                               "%lld", id, (long long) size,
+                               (long long) noted);
+}
+
+
+static void
+snapshot_note_vm(void *ctx, json_object *record)
+{
+    (void) json_object_object_add(ctx, hatch_json_string(record, "vm_id", ""),
+                                  NULL);
+}
+
+
 void
 snapshot_note_vms(json_object *ids)
 {
-    size_t                     i, n;
-    json_object               *record;
-    cleanup_json json_object  *all = records_list(&snapshots);
-
-    for (i = 0, n = json_object_array_length(all); i < n; i++) {
-        record = json_object_array_get_idx(all, i);
-        (void) json_object_object_add(ids, hatch_json_string(record, "vm_id",
-                                                             ""), NULL);
-    }
+    records_each(&snapshots, snapshot_note_vm, ids);
 }
 
 

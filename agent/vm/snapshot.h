@@ -60,6 +60,13 @@ int snapshot_restore(const config_t *config, const char *vm, const char *id,
 json_object *snapshot_get(const char *id);
 json_object *snapshot_list(const char *vm);
 
+/*
+ * Are a record's files there, and as large as they were?  Nobody writes them.
+ * HATCH_ERR_ABSENT and the like, HATCH_ERR_TRUNCATED.
+ */
+int snapshot_check(const config_t *config, json_object *record,
+    hatch_err_t *err);
+
 int snapshot_delete(const config_t *config, const char *id,
     hatch_err_t *err);
 

@@ -89,7 +89,7 @@ snapshot_seal(const config_t *config, const char *id, const char *file,
         (void) close(fd);
     }
 
-    return size;
+    return size >= 0 && statedir_sync(path, err) == 0 ? size : -1;
 }
 
 
@@ -395,7 +395,12 @@ snapshot_may(vm_op_t *op, hatch_err_t *err)
 
     rc = snapshot_check_limit(op, err);
 
-    return rc == 0 ? vm_check_disks(op, "snapshot", err) : rc;
+    if (rc == 0) {
+        rc = vm_check_disks(op, "snapshot", err);
+    }
+
+    return rc == 0 && op->vm.disk_mib != 0
+           ? disk_check(op->config, op->vm.id, err) : rc;
 }
 
 

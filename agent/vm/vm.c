@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 
 #include "vm.h"
+#include "durable.h"
 #include "operation.h"
 #include "saved.h"
 #include "vm_private.h"
+#include "core/log.h"
 #include "core/work.h"
 #include "virt/clock.h"
 #include "virt/host.h"
@@ -17,6 +19,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+
+/* What somebody did to a VM; a failure is its caller's to tell. */
+static void
+vm_log(const char *id, int rc, const char *what)
+{
+    if (rc == 0) {
+        log_event(LOG_INFO, "%s: %s", id, what);
+    }
+}
 
 
 int
@@ -50,6 +62,8 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 
     rc = operation_run(&wake_operation, &op, err);
     rc = vm_end(&op, rc, vm, err);
+    vm_log(id, rc, op.vm.state == HATCH_STATE_SNAPSHOTTED
+                   ? "started, from its saved memory" : "started");
 
     if (rc == 0 && op.vm.state == HATCH_STATE_SNAPSHOTTED) {
         clock_set(id);
@@ -65,6 +79,7 @@ vm_start(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 static int
 vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
 {
+    int          rc;
     hatch_err_t  ignored;
 
     if (timeout > 0) {
@@ -86,13 +101,13 @@ vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
 
     vm_step_kill(op->config);
 
-    if (virDomainDestroy(op->domain) == 0
-        || virDomainIsActive(op->domain) == 0)
-    {
+    if (virDomainDestroy(op->domain) == 0) {
         return 0;
     }
 
-    return virt_error(err, "cannot stop the VM");
+    rc = virt_error(err, "cannot stop the VM");
+
+    return virDomainIsActive(op->domain) == 0 ? 0 : rc;
 }
 
 
@@ -110,7 +125,9 @@ vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
     }
 
     if (op.forced && op.vm.state == HATCH_STATE_STOPPED) {
-        return vm_end(&op, 0, vm, err);     /* that is what was asked for */
+        rc = vm_end(&op, 0, vm, err);       /* that is what was asked for */
+        vm_log(id, rc, "stopped by force");
+        return rc;
     }
 
     if (!hatch_state_may(op.vm.state, HATCH_STATE_STOPPING)) {
@@ -130,7 +147,12 @@ vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
         rc = saved_drop(&op, err);
     }
 
-    return vm_end(&op, rc, vm, err);
+    rc = vm_end(&op, rc, vm, err);
+    vm_log(id, rc, op.vm.state == HATCH_STATE_SNAPSHOTTED
+                   ? "stopped, its saved memory is dropped"
+                   : force ? "stopped by force" : "stopped");
+
+    return rc;
 }
 
 
@@ -160,7 +182,10 @@ vm_pause(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
         rc = virt_error(err, "cannot pause the VM");
     }
 
-    return vm_end(&op, rc, vm, err);
+    rc = vm_end(&op, rc, vm, err);
+    vm_log(id, rc, "paused");
+
+    return rc;
 }
 
 
@@ -183,6 +208,7 @@ vm_resume(const config_t *config, const char *id, vm_t *vm, hatch_err_t *err)
 
     rc = op.vm.stalled ? vm_unstall(&op, err) : vm_unpause(&op, err);
     rc = vm_end(&op, rc, vm, err);
+    vm_log(id, rc, "resumed");
 
     if (rc == 0) {
         clock_set(id);
@@ -215,7 +241,7 @@ vm_set_metadata(vm_op_t *op, const vm_t *vm, hatch_err_t *err)
         return virt_error(err, "cannot change the VM");
     }
 
-    return 0;
+    return durable_definition(op, err);
 }
 
 
@@ -251,6 +277,7 @@ vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
                                                : op.vm.idle_timeout;
     new.save_after = patch->has_save_after ? patch->save_after
                                            : op.vm.save_after;
+    new.autostart = patch->has_autostart ? patch->autostart : op.vm.autostart;
 
     hardware = new.vcpu_count != op.vm.vcpu_count
                || new.mem_mib != op.vm.mem_mib;

@@ -26,6 +26,7 @@ typedef struct {
     unsigned         disk_mib;
     int64_t          idle_timeout;      /* always set */
     int64_t          save_after;        /* always set */
+    int              autostart;
     int              enable_network;
     struct in_addr   guest_ip;
     const char      *guest_mac;
@@ -42,6 +43,8 @@ typedef struct {
     int64_t          save_after;
     unsigned         has_idle_timeout:1;
     unsigned         has_save_after:1;
+    unsigned         has_autostart:1;
+    unsigned         autostart:1;
 } vm_patch_t;
 
 

@@ -5,6 +5,7 @@
 #include "files.h"
 #include "routes.h"
 #include "vm.h"
+#include "durable.h"
 #include "operation.h"
 #include "vm_private.h"
 #include "core/cleanup.h"
@@ -71,7 +72,8 @@ vm_define(vm_op_t *op, const image_t *image, hatch_err_t *err)
     op->domain = virDomainDefineXMLFlags(op->lease.conn, xml,
                                          VIR_DOMAIN_DEFINE_VALIDATE);
 
-    return op->domain != NULL ? 0 : virt_error(err, "cannot define the VM");
+    return op->domain != NULL ? durable_definition(op, err)
+                              : virt_error(err, "cannot define the VM");
 }
 
 
@@ -133,6 +135,7 @@ vm_settings(const config_t *config, const vm_request_t *request,
                   ? request->mem_mib : (unsigned) config->default_mem_mib;
     vm->idle_timeout = request->idle_timeout;
     vm->save_after = request->save_after;
+    vm->autostart = request->autostart;
     vm->enable_network = request->enable_network;
     vm->has_seed = request->user_data != NULL || image->rootfs_path[0] != '\0';
     vm->guest_ip = request->guest_ip;
@@ -277,7 +280,7 @@ create_start(vm_op_t *op, hatch_err_t *err)
     int  rc = 0;
 
     if (virDomainCreate(op->domain) == -1) {
-        rc = virt_error(err, "cannot start the VM");
+        rc = vm_start_error(op, err);
     }
 
     vm_end_start(op);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "vm.h"
+#include "durable.h"
 #include "files.h"
 #include "operation.h"
 #include "routes.h"
@@ -46,16 +47,25 @@ vm_undefine(vm_op_t *op, hatch_err_t *err)
         }
     }
 
-    vm_step_kill(op->config);
+    /* with the definition goes saved memory */
+    rc = durable_definition(op, err);
+    rc = rc == 0 ? durable_memory(op, err) : rc;
 
-    if (virDomainIsActive(op->domain) == 1
-        && virDomainDestroy(op->domain) == -1
-        && virDomainIsActive(op->domain) == 1)
-    {
-        return virt_error(err, "cannot stop the VM");
+    if (rc != 0) {
+        return rc;
     }
 
-    return 0;
+    vm_step_kill(op->config);
+
+    if (virDomainIsActive(op->domain) != 1
+        || virDomainDestroy(op->domain) == 0)
+    {
+        return 0;
+    }
+
+    rc = virt_error(err, "cannot stop the VM");
+
+    return virDomainIsActive(op->domain) == 1 ? rc : 0;
 }
 
 
@@ -137,6 +147,14 @@ delete_routes(vm_op_t *op, hatch_err_t *err)
 }
 
 
+/* What could not be removed no orphan should be: recovery tries again. */
+static int
+delete_check(vm_op_t *op, hatch_err_t *err)
+{
+    return files_check_deleted(op->config, op->vm.id, err);
+}
+
+
 /*
  * The files, which may be what fills the disk, before the routes, which need
  * room to be deleted.  libvirt and the table have forgotten the VM before, so
@@ -150,6 +168,7 @@ static const step_t  delete_steps[] = {
     { .name = "files", .run = delete_files },
     { .name = "released", .run = vm_release },
     { .name = "routes", .run = delete_routes },
+    { .name = "checked", .run = delete_check },
     { .name = NULL }
 };
 

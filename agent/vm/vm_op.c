@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 
+#include "durable.h"
 #include "vm_private.h"
 #include "core/work.h"
 #include "store/disk.h"
@@ -11,6 +12,7 @@
 #include "virt/host.h"
 #include "virt/neighbor.h"
 #include "virt/net.h"
+#include "virt/qemu_user.h"
 #include "virt/spoof.h"
 #include "virt/sync.h"
 #include "virt/virt_cleanup.h"
@@ -213,7 +215,8 @@ vm_drop(vm_op_t *op)
 int
 vm_forced(const vm_op_t *op, int rc, hatch_err_t *err)
 {
-    if ((rc != HATCH_ERR_LIBVIRT && rc != HATCH_ERR_KEPT)
+    if ((rc != HATCH_ERR_LIBVIRT && rc != HATCH_ERR_HOST
+         && rc != HATCH_ERR_KEPT)
         || !table_forced(op->vm.id))
     {
         return rc;
@@ -284,8 +287,20 @@ vm_note(const vm_op_t *op)
 int
 vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err)
 {
-    return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s the VM: it is %s",
-                         what, hatch_state_name(op->vm.state));
+    /*
+     * Who asks has its turn, so none of ours is.  A libvirtd that was killed
+     * at the beginning of a start thinks so ever after, whatever it is asked.
+     */
+    if (op->vm.state == HATCH_STATE_STARTING) {
+        return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s VM \"%s\": it "
+                             "is starting, says libvirt; if that lasts, "
+                             "libvirtd was killed over it: stop libvirtd, "
+                             "remove /run/libvirt/qemu/%s.xml, and start it",
+                             what, op->vm.id, op->vm.id);
+    }
+
+    return hatch_err_set(err, HATCH_ERR_CONFLICT, "cannot %s VM \"%s\": it is "
+                         "%s", what, op->vm.id, hatch_state_name(op->vm.state));
 }
 
 
@@ -359,6 +374,24 @@ vm_prepare_start(vm_op_t *op, hatch_err_t *err)
             net_bridge(op->config, bridge);
             neighbor_set(bridge, op->vm.guest_ip, op->vm.guest_mac);
             spoof_admit(&op->vm);
+        }
+    }
+
+    return rc;
+}
+
+
+int
+vm_start_error(vm_op_t *op, hatch_err_t *err)
+{
+    int                 rc = virt_error(err, "cannot start the VM");
+    cleanup_free char  *xml = NULL;
+
+    if (rc == HATCH_ERR_LIBVIRT) {
+        xml = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE);
+
+        if (xml != NULL) {
+            (void) qemu_user_explain(op->lease.conn, xml, err);
         }
     }
 
@@ -449,5 +482,6 @@ vm_redefine(vm_op_t *op, const vm_t *vm, unsigned flags, hatch_err_t *err)
 
     domain = virDomainDefineXMLFlags(op->lease.conn, xml, flags);
 
-    return domain != NULL ? 0 : virt_error(err, "cannot define the VM");
+    return domain != NULL ? durable_definition(op, err)
+                          : virt_error(err, "cannot define the VM");
 }

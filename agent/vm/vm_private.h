@@ -75,7 +75,7 @@ int vm_end(vm_op_t *op, int rc, vm_t *vm, hatch_err_t *err);
 /* The same for a VM that is not to be looked at any more.  Puts op->note. */
 void vm_drop(vm_op_t *op);
 
-/* "cannot WHAT the VM: it is STATE"; the operation is still to be ended. */
+/* "cannot WHAT VM "ID": it is STATE"; the operation is still to be ended. */
 int vm_conflict(const vm_op_t *op, const char *what, hatch_err_t *err);
 
 /*
@@ -96,6 +96,12 @@ void vm_step_kill(const config_t *config);
  * vm_end_start() is due, also if it fails.
  */
 int vm_prepare_start(vm_op_t *op, hatch_err_t *err);
+
+/*
+ * What libvirt said when it refused to start the VM, at once after that; or, if
+ * QEMU's user cannot get to a file of it, that.
+ */
+int vm_start_error(vm_op_t *op, hatch_err_t *err);
 
 /* Gives the turn back, if it has one. */
 void vm_end_start(vm_op_t *op);

@@ -41,6 +41,7 @@ static ngx_int_t ngx_http_hatch_api_parse_host(ngx_str_t *text,
     ngx_http_hatch_origin_t *origin);
 static ngx_uint_t ngx_http_hatch_api_own_host(ngx_http_request_t *r,
     ngx_str_t *host);
+static ngx_uint_t ngx_http_hatch_api_is_address(ngx_str_t *host);
 static ngx_uint_t ngx_http_hatch_api_server_name(ngx_http_server_name_t *sn,
     ngx_str_t *host);
 static ngx_int_t ngx_http_hatch_api_refuse_origin(ngx_http_request_t *r,
@@ -443,10 +444,9 @@ ngx_http_hatch_api_own_host(ngx_http_request_t *r, ngx_str_t *host)
     ngx_array_t             *names;
     ngx_http_server_name_t  *sn;
 
-    if (host->data[0] == '['
-        || (host->len == sizeof("localhost") - 1
-            && ngx_strncmp(host->data, "localhost", host->len) == 0)
-        || ngx_inet_addr(host->data, host->len) != INADDR_NONE)
+    if ((host->len == sizeof("localhost") - 1
+         && ngx_strncmp(host->data, "localhost", host->len) == 0)
+        || ngx_http_hatch_api_is_address(host))
     {
         return 1;
     }
@@ -461,6 +461,25 @@ ngx_http_hatch_api_own_host(ngx_http_request_t *r, ngx_str_t *host)
     }
 
     return 0;
+}
+
+
+/* 127.0.0.1 or [::1] */
+
+static ngx_uint_t
+ngx_http_hatch_api_is_address(ngx_str_t *host)
+{
+#if (NGX_HAVE_INET6)
+    u_char  address[16];
+
+    if (host->len > 2 && host->data[0] == '[') {
+        return host->data[host->len - 1] == ']'
+               && ngx_inet6_addr(host->data + 1, host->len - 2, address)
+                  == NGX_OK;
+    }
+#endif
+
+    return ngx_inet_addr(host->data, host->len) != INADDR_NONE;
 }
 
 

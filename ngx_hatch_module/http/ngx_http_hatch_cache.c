@@ -4,13 +4,8 @@
  *
  * The key that nginx makes by itself ("$scheme$proxy_host$request_uri") is the
  * same for all VMs.  So the text of each key is looked at, whatever it was
- * made of.  It belongs to the request's VM if it has the request's host, or
- * the id of its VM or route, as a whole element: no name character stands
- * directly before or behind it, and it does not stand in the request's URI.
- * And it must have no other host under a base domain and no id of another VM
- * or route, wherever in it: so no text belongs to two VMs, even if a client
- * has found a way to put their names into it.  With a key that does not belong
- * to it, a request neither gets a stored answer nor is its own stored.
+ * made of (ngx_http_hatch_names.c).  With a key that does not belong to its VM
+ * alone, a request neither gets a stored answer nor is its own stored.
  *
  * nginx asks the predicates of "proxy_cache_bypass" after it has made the key
  * and before it looks it up.  So each location with a cache and an upstream
@@ -24,11 +19,6 @@
 #if (NGX_HTTP_CACHE)
 
 
-/* The longest host is a label, a dot, and a base domain. */
-
-#define NGX_HTTP_HATCH_CACHE_NAME  (HATCH_LABEL_MAX + 1 + 253)
-
-
 /* A module with a cache, and where its upstream configuration is. */
 
 typedef struct {
@@ -39,19 +29,9 @@ typedef struct {
 
 typedef struct {
     ngx_array_t               modules;  /* ngx_http_hatch_cache_module_t */
-    ngx_array_t               domains;      /* ngx_str_t, base domains */
     ngx_http_complex_value_t  predicate;
     unsigned                  logged:1;     /* by this worker */
 } ngx_http_hatch_cache_t;
-
-
-/* Whose a name in a key is. */
-
-typedef enum {
-    ngx_http_hatch_cache_nobodys = 0,
-    ngx_http_hatch_cache_own,
-    ngx_http_hatch_cache_others
-} ngx_http_hatch_cache_whose_e;
 
 
 static ngx_http_hatch_cache_t *ngx_http_hatch_cache_create(ngx_conf_t *cf);
@@ -62,15 +42,6 @@ static ngx_int_t ngx_http_hatch_cache_variable(ngx_http_request_t *r,
 static ngx_uint_t ngx_http_hatch_cache_is_ours(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_cache_key(ngx_http_request_t *r,
     ngx_str_t *text);
-static ngx_uint_t ngx_http_hatch_cache_scan(ngx_http_request_t *r,
-    ngx_http_hatch_ctx_t *ctx, ngx_http_hatch_cache_t *cache);
-static ngx_uint_t ngx_http_hatch_cache_within(ngx_str_t *text, ngx_str_t *uri,
-    ngx_str_t *name);
-static ngx_http_hatch_cache_whose_e ngx_http_hatch_cache_whose(
-    ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
-    ngx_http_hatch_cache_t *cache, ngx_str_t *name);
-static ngx_uint_t ngx_http_hatch_cache_is(ngx_str_t *name, const void *text,
-    size_t len);
 
 
 static ngx_str_t  ngx_http_hatch_cache_text =
@@ -81,7 +52,6 @@ ngx_int_t
 ngx_http_hatch_cache_merge(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *conf)
 {
     u_char                         *p;
-    ngx_str_t                      *domain;
     ngx_uint_t                      i;
     ngx_http_conf_ctx_t            *ctx;
     ngx_http_hatch_cache_t         *cache;
@@ -103,27 +73,6 @@ ngx_http_hatch_cache_merge(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *conf)
     }
 
     cache = hmcf->cache;
-    domain = cache->domains.elts;
-
-    for (i = 0; i < cache->domains.nelts; i++) {
-        if (domain[i].len == conf->base_domain.len
-            && ngx_memcmp(domain[i].data, conf->base_domain.data,
-                          conf->base_domain.len)
-               == 0)
-        {
-            break;
-        }
-    }
-
-    if (i == cache->domains.nelts && conf->base_domain.len != 0) {
-        domain = ngx_array_push(&cache->domains);
-        if (domain == NULL) {
-            return NGX_ERROR;
-        }
-
-        *domain = conf->base_domain;
-    }
-
     ctx = cf->ctx;
     module = cache->modules.elts;
 
@@ -176,8 +125,6 @@ ngx_http_hatch_cache_create(ngx_conf_t *cf)
     if (cache == NULL
         || ngx_array_init(&cache->modules, cf->pool, 4,
                           sizeof(ngx_http_hatch_cache_module_t))
-           != NGX_OK
-        || ngx_array_init(&cache->domains, cf->pool, 1, sizeof(ngx_str_t))
            != NGX_OK)
     {
         return NULL;
@@ -314,15 +261,18 @@ ngx_http_hatch_cache_is_ours(ngx_http_request_t *r)
 ngx_uint_t
 ngx_http_hatch_cache_safe(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx)
 {
+    ngx_str_t                key;
     ngx_http_hatch_cache_t  *cache;
 
     cache = ngx_http_hatch_main_conf(r)->cache;
 
-    if (ctx == NULL || !ctx->resolved) {
+    if (ctx == NULL || !ctx->resolved
+        || ngx_http_hatch_cache_key(r, &key) != NGX_OK)
+    {
         return 0;
     }
 
-    if (ngx_http_hatch_cache_scan(r, ctx, cache)) {
+    if (ngx_http_hatch_names_alone(r, ctx, &key, key.len)) {
         return 1;
     }
 
@@ -373,148 +323,6 @@ ngx_http_hatch_cache_key(ngx_http_request_t *r, ngx_str_t *text)
     }
 
     return NGX_OK;
-}
-
-
-static ngx_uint_t
-ngx_http_hatch_cache_scan(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
-    ngx_http_hatch_cache_t *cache)
-{
-    u_char      c, *p, *last;
-    ngx_str_t   text, name;
-    ngx_uint_t  own;
-
-    if (ngx_http_hatch_cache_key(r, &text) != NGX_OK) {
-        return 0;
-    }
-
-    own = 0;
-    name.len = 0;
-    last = text.data + text.len;
-
-    for (p = text.data; p <= last; p++) {
-        c = p < last ? ngx_tolower(*p) : 0;
-
-        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.'
-            || c == '_' || c == '-')
-        {
-            name.len++;
-            continue;
-        }
-
-        name.data = p - name.len;
-
-        switch (ngx_http_hatch_cache_whose(r, ctx, cache, &name)) {
-
-        case ngx_http_hatch_cache_others:
-            ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                           "hatch cache key names \"%V\"", &name);
-            return 0;
-
-        case ngx_http_hatch_cache_own:
-            if (!ngx_http_hatch_cache_within(&text, &r->unparsed_uri, &name)
-                && !ngx_http_hatch_cache_within(&text, &r->uri, &name))
-            {
-                own = 1;
-            }
-
-            break;
-
-        default:
-            break;
-        }
-
-        name.len = 0;
-    }
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "hatch cache key of its own: %ui", own);
-
-    return own;
-}
-
-
-/* Is the name, which is in the text, in the part of it that is the URI? */
-
-static ngx_uint_t
-ngx_http_hatch_cache_within(ngx_str_t *text, ngx_str_t *uri, ngx_str_t *name)
-{
-    u_char  *p;
-
-    /* searches in linear time, whatever a client has made up */
-
-    p = memmem(text->data, text->len, uri->data, uri->len);
-
-    return p != NULL && name->data >= p
-           && name->data + name->len <= p + uri->len;
-}
-
-
-static ngx_http_hatch_cache_whose_e
-ngx_http_hatch_cache_whose(ngx_http_request_t *r, ngx_http_hatch_ctx_t *ctx,
-    ngx_http_hatch_cache_t *cache, ngx_str_t *name)
-{
-    size_t       len;
-    u_char      *dot;
-    ngx_str_t   *host, *domain, tail;
-    const char  *route;
-    ngx_uint_t   i;
-
-    if (name->len == 0 || name->len > NGX_HTTP_HATCH_CACHE_NAME) {
-        return ngx_http_hatch_cache_nobodys;
-    }
-
-    host = &r->headers_in.server;
-    route = hatch_target_id(&ctx->route);
-
-    if (ngx_http_hatch_cache_is(name, host->data, host->len)
-        || ngx_http_hatch_cache_is(name, ctx->route.vm,
-                                   ngx_strlen(ctx->route.vm))
-        || ngx_http_hatch_cache_is(name, route, ngx_strlen(route)))
-    {
-        return ngx_http_hatch_cache_own;
-    }
-
-    if (name->len == HATCH_ID_VM_SIZE - 1
-        && (ngx_strncasecmp(name->data, (u_char *) HATCH_ID_VM,
-                            sizeof(HATCH_ID_VM) - 1)
-            == 0
-            || ngx_strncasecmp(name->data, (u_char *) HATCH_ID_ROUTE,
-                               sizeof(HATCH_ID_ROUTE) - 1)
-               == 0))
-    {
-        return ngx_http_hatch_cache_others;
-    }
-
-    domain = cache->domains.elts;
-
-    for (i = 0; i < cache->domains.nelts; i++) {
-        len = domain[i].len;
-
-        if (name->len < len + 2) {
-            continue;
-        }
-
-        dot = name->data + name->len - len - 1;
-        tail.data = dot + 1;
-        tail.len = len;
-
-        if (*dot == '.'
-            && ngx_http_hatch_cache_is(&tail, domain[i].data, len))
-        {
-            return ngx_http_hatch_cache_others;
-        }
-    }
-
-    return ngx_http_hatch_cache_nobodys;
-}
-
-
-static ngx_uint_t
-ngx_http_hatch_cache_is(ngx_str_t *name, const void *text, size_t len)
-{
-    return name->len == len
-           && ngx_strncasecmp(name->data, (u_char *) text, len) == 0;
 }
 
 

@@ -27,6 +27,7 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
      *     hmcf->agent.path and the rest of it, but what is below, = 0
      *     hmcf->busy.timer and the rest of it = 0
      *     hmcf->cache = NULL
+     *     hmcf->not_stored = 0
      *     hmcf->use = 0
      */
 
@@ -39,7 +40,9 @@ ngx_http_hatch_create_main_conf(ngx_conf_t *cf)
     hmcf->agent.max_held_per_vm = NGX_CONF_UNSET_UINT;
 
     if (ngx_array_init(&hmcf->locations, cf->temp_pool, 16, sizeof(void **))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&hmcf->domains, cf->pool, 1, sizeof(ngx_str_t))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -379,7 +382,7 @@ ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
     domain = &value[1];
 
-    if (ngx_strcmp(domain->data, "off") == 0) {
+    if (ngx_strcasecmp(domain->data, (u_char *) "off") == 0) {
         ngx_str_set(&hlcf->base_domain, "");
         return NGX_CONF_OK;
     }
@@ -389,7 +392,8 @@ ngx_http_hatch_route(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (domain->len == 0 || domain->len > 253
-        || domain->data[0] == '.' || domain->data[domain->len - 1] == '.')
+        || domain->data[0] == '.' || domain->data[domain->len - 1] == '.'
+        || ngx_strcasecmp(domain->data, (u_char *) "on") == 0)
     {
         goto invalid;
     }

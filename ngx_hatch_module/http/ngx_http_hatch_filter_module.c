@@ -35,6 +35,8 @@ static ngx_int_t ngx_http_hatch_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_hatch_seldom ngx_int_t ngx_http_hatch_change_body(
     ngx_http_request_t *r, ngx_chain_t *in);
+static ngx_uint_t ngx_http_hatch_unfinished(ngx_http_request_t *r);
+static ngx_int_t ngx_http_hatch_refuse_answer(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hatch_server_timing(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_hatch_own_page(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_hatch_returned(ngx_http_request_t *r);
@@ -116,7 +118,8 @@ ngx_http_hatch_header_filter(ngx_http_request_t *r)
 
     if (r->err_status == 0 && !r->internal && !r->filter_finalize
         && (ctx == NULL
-            || (ctx->hold == NULL && r->http_version < NGX_HTTP_VERSION_20)))
+            || (ctx->hold == NULL && r->http_version < NGX_HTTP_VERSION_20
+                && r->headers_out.status >= NGX_HTTP_OK)))
     {
         return ngx_http_next_header_filter(r);
     }
@@ -139,6 +142,10 @@ ngx_http_hatch_change_header(ngx_http_request_t *r)
         r->write_event_handler = ngx_http_request_empty_handler;
     }
 
+    if (r->headers_out.status < NGX_HTTP_OK && ngx_http_hatch_unfinished(r)) {
+        return ngx_http_hatch_refuse_answer(r);
+    }
+
     if (r == r->main && ngx_http_hatch_server_timing(r) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -157,6 +164,59 @@ ngx_http_hatch_change_header(ngx_http_request_t *r)
     }
 
     return ngx_http_next_header_filter(r);
+}
+
+
+/*
+ * Is it a guest's answer without a status line, which nginx takes for HTTP/0.9,
+ * or with a status that ends no request?  nginx would send what follows as it
+ * comes, without a length, on a connection that it uses again: to a proxy in
+ * front of it, the rest could be the answer to somebody else's next request.
+ */
+
+static ngx_uint_t
+ngx_http_hatch_unfinished(ngx_http_request_t *r)
+{
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    return u != NULL && u->upstream != NULL && !u->upgrade
+           && ngx_http_hatch_is_upstream(u->upstream);
+}
+
+
+static ngx_int_t
+ngx_http_hatch_refuse_answer(ngx_http_request_t *r)
+{
+    u_char               *p;
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "hatch: the guest's answer has no status, or %ui, which "
+                  "ends no request", r->headers_out.status);
+
+    /* the version is the client's own again */
+
+    p = r->http_protocol.data;
+
+    if (r->http_version == NGX_HTTP_VERSION_9
+        && r->http_protocol.len >= sizeof("HTTP/1.1") - 1)
+    {
+        r->http_version = (p[5] - '0') * 1000 + (p[7] - '0');
+    }
+
+    /* as after a header that nginx itself cannot read */
+
+    u->keepalive = 0;
+    u->buffer.pos = u->buffer.start;
+    u->state->header_time = (ngx_msec_t) -1;
+
+    ngx_http_clean_header(r);
+
+    return NGX_HTTP_BAD_GATEWAY;
 }
 
 
@@ -411,8 +471,6 @@ ngx_http_hatch_shape_api(ngx_http_request_t *r, const char **code,
         { NGX_HTTP_FORBIDDEN, "forbidden", "the API is closed to you" },
         { NGX_HTTP_NOT_FOUND, "not_found", "no such endpoint" },
         { NGX_HTTP_NOT_ALLOWED, "method_not_allowed", "method not allowed" },
-        { NGX_HTTP_REQUEST_TIME_OUT, "request_timeout",
-          "the request came too slowly" },
         { NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, "payload_too_large",
           "the body is too large" },
         { NGX_HTTP_TOO_MANY_REQUESTS, "too_many_requests",

@@ -70,9 +70,22 @@ static void
 ngx_http_hatch_foreign_command(ngx_http_hatch_loc_conf_t *hlcf,
     ngx_command_t *cmd, u_char *value)
 {
+    size_t  offset;
+
     if (cmd->post == &ngx_http_upstream_ignore_headers_masks) {
         if (ngx_http_hatch_to_guests(hlcf, value)) {
             *(ngx_uint_t *) value |= NGX_HTTP_HATCH_IGNORED;
+        }
+
+    } else if (ngx_strcmp(cmd->name.data, "memcached_connect_timeout") == 0) {
+
+        /* it has no headers, so no directive to ignore them either */
+
+        offset = offsetof(ngx_http_upstream_conf_t, ignore_headers)
+                 - offsetof(ngx_http_upstream_conf_t, connect_timeout);
+
+        if (ngx_http_hatch_to_guests(hlcf, value + offset)) {
+            *(ngx_uint_t *) (value + offset) |= NGX_HTTP_HATCH_IGNORED;
         }
 
     } else if (cmd->set == ngx_conf_set_flag_slot

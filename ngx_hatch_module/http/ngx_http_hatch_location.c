@@ -158,6 +158,10 @@ ngx_http_hatch_merge_role(ngx_conf_t *cf, ngx_http_hatch_loc_conf_t *prev,
         return NGX_OK;
     }
 
+    if (ngx_http_hatch_names_merge(hmcf, conf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     loc_conf = ngx_array_push(&hmcf->locations);
     if (loc_conf == NULL) {
         return NGX_ERROR;

@@ -30,8 +30,10 @@ typedef struct {
     ngx_hatch_agent_t        agent;         /* hatch_agent */
     ngx_hatch_busy_t         busy;
     void                    *cache;         /* of ngx_http_hatch_cache.c */
+    ngx_array_t              domains;       /* base domains, ngx_str_t */
     ngx_uint_t               use;           /* NGX_HTTP_HATCH_USE_* */
     ngx_array_t              locations;     /* configuration: void **loc_conf */
+    unsigned                 not_stored:1;  /* this worker has said so */
 } ngx_http_hatch_main_conf_t;
 
 
@@ -281,6 +283,25 @@ ngx_uint_t ngx_http_hatch_is_upstream(ngx_http_upstream_srv_conf_t *uscf);
  */
 ngx_command_t *ngx_http_hatch_find_command(ngx_conf_t *cf, const char *name,
     ngx_uint_t *ctx_index);
+
+/*
+ * --- ngx_http_hatch_names.c ---
+ *
+ * Notes a location's base domain; when it is merged.
+ */
+ngx_int_t ngx_http_hatch_names_merge(ngx_http_hatch_main_conf_t *hmcf,
+    ngx_http_hatch_loc_conf_t *conf);
+
+/*
+ * Does this text belong to the request's VM alone?  What it has of the VM must
+ * be in its first `root` bytes.
+ */
+ngx_uint_t ngx_http_hatch_names_alone(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx, ngx_str_t *text, size_t root);
+
+/* The same of the path at which "proxy_store" would store the answer. */
+ngx_uint_t ngx_http_hatch_names_store(ngx_http_request_t *r,
+    ngx_http_hatch_ctx_t *ctx);
 
 #if (NGX_HTTP_CACHE)
 

@@ -113,6 +113,10 @@ ngx_http_hatch_init_peer(ngx_http_request_t *r,
     }
 #endif
 
+    if (u->store && !ngx_http_hatch_names_store(r, ctx)) {
+        u->store = 0;
+    }
+
     u->peer.data = peer;
     u->peer.get = ngx_http_hatch_get_peer;
     u->peer.free = ngx_http_hatch_free_peer;

@@ -21,6 +21,7 @@ typedef struct {
 static ngx_inline ngx_http_hatch_served_t *ngx_http_hatch_served(
     ngx_http_hatch_ctx_t *ctx);
 static ngx_int_t ngx_http_hatch_served_init(ngx_http_hatch_ctx_t *ctx);
+static void ngx_http_hatch_served_cleanup(void *data);
 
 
 static ngx_http_hatch_served_t  *ngx_http_hatch_served_sets;
@@ -51,12 +52,18 @@ ngx_http_hatch_served(ngx_http_hatch_ctx_t *ctx)
 static ngx_int_t
 ngx_http_hatch_served_init(ngx_http_hatch_ctx_t *ctx)
 {
-    ngx_uint_t  n, vms;
+    ngx_uint_t           n, vms;
+    ngx_pool_cleanup_t  *cln;
 
     vms = ngx_http_hatch_main_conf(ctx->request)->zone.vms;
 
     for (n = 64; n < vms * 2 / NGX_HTTP_HATCH_SERVED_SET; n *= 2) {
         /* void */
+    }
+
+    cln = ngx_pool_cleanup_add(ngx_cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
     }
 
     /* as much of it is used as VMs are */
@@ -68,9 +75,20 @@ ngx_http_hatch_served_init(ngx_http_hatch_ctx_t *ctx)
         return NGX_ERROR;
     }
 
+    cln->handler = ngx_http_hatch_served_cleanup;
     ngx_http_hatch_served_mask = n - 1;
 
     return NGX_OK;
+}
+
+
+/* The cycle ends, and with it this module, before the process does. */
+
+static void
+ngx_http_hatch_served_cleanup(void *data)
+{
+    ngx_free(ngx_http_hatch_served_sets);
+    ngx_http_hatch_served_sets = NULL;
 }
 
 

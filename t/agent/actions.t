@@ -47,7 +47,7 @@ for my $state (sort keys %into) {
         my $status = $allowed->{$state} // 409;
         my $r = api('POST', "/vms/$id/$action", $body);
         is($r->{status}, $status, "$action: $status") or diag $r->{body};
-        like($r->{json}{error}, qr/^cannot $action the VM: it is $state/,
+        like($r->{json}{error}, qr/^cannot $action VM "$id": it is $state/,
              'says so') if $status == 409;
         is(api('GET', "/vms/$id")->{json}{state},
            $status == 409 ? $state : $after, 'and then it is so');

@@ -50,7 +50,7 @@ sub refused {
     my ($what, $difference) = @_;
     my $r = start();
     is($r->{status}, 409, "refused: $what");
-    is($r->{json}{error}, "cannot start the VM: \"$images/a.raw\" of image "
+    is($r->{json}{error}, "VM \"$vm\": cannot start the VM: \"$images/a.raw\" of image "
        . "img_a has been replaced since the VM's disk was made on it, "
        . "$difference; put it back, or delete the VM", 'with what and why');
     is(api('GET', "/vms/$vm")->{json}{state}, 'stopped', 'it stays stopped');

@@ -43,7 +43,8 @@ refused(api('POST', '/vms', {}), 403, 'limit_reached',
 
 api('POST', "/vms/$vm/stop", { force => JSON::PP::true });
 refused(api('PATCH', "/vms/$vm", { vcpu_count => 4 }), 403, 'limit_reached',
-        'vcpu limit reached (1/4, 4 more asked for)', 'also by PATCH');
+        "VM \"$vm\": vcpu limit reached (1/4, 4 more asked for)",
+        'also by PATCH');
 is(api('PATCH', "/vms/$vm", { vcpu_count => 1 })->{status}, 200, 'less is fine');
 is(api('PATCH', "/vms/$vm", { vcpu_count => 3 })->{status}, 200, 'back again');
 api('POST', "/vms/$vm/start");
@@ -52,7 +53,7 @@ my %keep = (keep_running => JSON::PP::true);
 is(api('POST', "/vms/$vm/snapshot", \%keep)->{status}, 201, "snapshot $_")
     for 1, 2;
 refused(api('POST', "/vms/$vm/snapshot", \%keep), 403, 'limit_reached',
-        'snapshot limit reached (2/2)', 'a third snapshot');
+        "VM \"$vm\": snapshot limit reached (2/2)", 'a third snapshot');
 is(api('GET', "/vms/$vm")->{json}{state}, 'running', 'the VM is as it was');
 my $snap = api('GET', "/vms/$vm/snapshots")->{json}[0]{id};
 is(api('DELETE', "/snapshots/$snap")->{status}, 200, 'one goes');

@@ -25,7 +25,7 @@ sub run {
 my ($rc, $out) = run({}, '--help');
 is($rc, 0, '--help');
 like($out, qr/--$_\b/, "--help tells of --$_") for qw(
-    config connect zone socket wake-socket state-dir image-dir check version
+    config connect zone socket wake-socket state-dir image-dir check save-all adopt version
     help);
 
 ($rc, $out) = run({}, '--version');
@@ -34,14 +34,16 @@ like($out, qr/^hatch-agent \d+\.\d+\.\d+$/, 'a version');
 
 ($rc, $out) = run({}, '--check', '--connect', 'test:///default');
 is($rc, 0, '--check of what is right');
-like($out, qr/configuration and connection to test:\/\/\/default are ok/,
-     'says so');
+like($out, qr/^libvirt: test:\/\/\/default, version [\d.]+, driver TEST/m,
+     'says what it found');
+like($out, qr/\nok\n\z/, 'and, last, ok');
 ok(!-e "$dir/run/zone" && !-e '/run/hatch', 'and makes nothing');
 
 ($rc, $out) = run({}, '--check', '--connect', 'test:///nothing/there');
 is($rc, 1, '--check of a connection that fails');
-like($out, qr/^hatch-agent: cannot connect to libvirt: \S/m,
+like($out, qr/^hatch-agent: error: cannot connect to libvirt: \S/m,
      'says what libvirt said');
+unlike($out, qr/^ok$/m, 'and no ok');
 
 write_file("$dir/ok.json", <<'EOF');
 {

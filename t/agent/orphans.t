@@ -84,7 +84,7 @@ write_file("$state/pending/$id.over.json",
 write_file("$state/disks/$id.qcow2", 'x');
 start_agent();
 wait_until('the deletion is gone on with', sub {
-    !glob "$state/{pending,disks}/$id*"
+    !(() = glob "$state/{pending,disks}/$id*")
 });
 like(agent_log(), qr/$id: .*delet/, 'which the log says');
 

@@ -104,7 +104,7 @@ my @agent = ("$Test::Hatch::build/hatch-agent", '--connect', 'test:///default',
     kill_pid('TERM', $pid);
     reap($pid);
 }
-like(slurp($journal), qr/^<6>started, API on /m, "journald's prefix");
+like(slurp($journal), qr/^<6>hatch-agent \S+ started, API on /m, "journald's prefix");
 is(scalar(grep !/^<[3467]>\S/, split /\n/, slurp($journal)), 0, 'on each line');
 
 {
@@ -116,7 +116,7 @@ is(scalar(grep !/^<[3467]>\S/, split /\n/, slurp($journal)), 0, 'on each line');
     kill_pid('TERM', $pid);
     reap($pid);
 }
-like(slurp("$dir/logs/plain.log"), qr/^20\S+Z info: started/m,
+like(slurp("$dir/logs/plain.log"), qr/^20\S+Z info: hatch-agent \S+ started/m,
      'standard error is not journald\'s: none');
 
 done();

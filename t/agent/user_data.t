@@ -187,7 +187,7 @@ is(api('GET', '/vms')->{body}, '[]', 'no VM either');
 
 system('mount', '-o', 'remount,ro', $seeds) == 0 or die;
 $r = api('POST', '/vms', { user_data => '#!x' });
-is($r->{status}, 500, 'a disk that is read-only');
+is($r->{status}, 503, 'a disk that is read-only');
 like($r->{json}{error}, qr/Read-only file system/, 'says so');
 system('umount', $seeds);
 
@@ -248,7 +248,7 @@ my $said = qx(PATH=$dir/bin @{[join ' ', "$Test::Hatch::build/hatch-agent",
     "--zone $dir/run/zone --socket $dir/run/agent.sock",
     "--wake-socket $dir/run/wake.sock --image-dir $dir/images"]} 2>&1);
 is($?, 0, '--check passes');
-like($said, qr/warning: there is no xorriso in PATH, .*\(Debian: xorriso\)/,
+like($said, qr/warning: there is no xorriso in PATH, .*\(Debian: apt install xorriso\)/,
      'and warns of a tool that is missing');
 unlike($said, qr/qemu-img/, 'only of that');
 

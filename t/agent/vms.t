@@ -46,7 +46,7 @@ is(http("$dir/run/agent.sock", 'HEAD', "/vms/$vm->{id}")->{status}, 200,
 
 $r = api('POST', "/vms/$vm->{id}/start");
 is($r->{status}, 409, 'a running VM does not start');
-is($r->{json}{error}, 'cannot start the VM: it is running', 'says why');
+is($r->{json}{error}, "cannot start VM \"$vm->{id}\": it is running", 'says why');
 is($r->{json}{code}, 'conflict', 'code');
 
 $r = api('POST', "/vms/$vm->{id}/stop");

@@ -117,9 +117,9 @@ for (@bad) {
 }
 
 is(api('POST', "/vms/$first->{id}/stop", { hard => 1 })->{json}{error},
-   'unknown field "hard"', 'actions know their fields, too');
+   "VM \"$first->{id}\": unknown field \"hard\"", 'actions know their fields, too');
 is(api('POST', "/vms/$first->{id}/stop", { force => 1 })->{json}{error},
-   '"force" must be true or false, not 1', 'and their types');
+   "VM \"$first->{id}\": \"force\" must be true or false, not 1", 'and their types');
 
 # what is an integer in JSON Schema
 for ('256.0', '2.56e2', '25600E-2') {

@@ -8,9 +8,10 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::More;
 
-mkdir "$dir/images";
+guest_files();
 system('cp', "$Test::Hatch::build/image/vmlinuz",
        "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
 my $base = "$dir/images/base.qcow2";
@@ -22,10 +23,7 @@ system("cp $base $dir/other && qemu-io -c 'write -P 2 4M 64k' $dir/other "
 my %env = (HATCH_STATS_INTERVAL => '1h', HATCH_RESYNC_INTERVAL => 1);
 start_agent(connect => 'qemu:///system', env => \%env);
 start_nginx();
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 my $vm = create_vm({ image_id => $image })->{id};
 create_route($vm, 'one');
 
@@ -35,7 +33,7 @@ sub other { rename $base, "$dir/kept" or die;
             system('cp', "$dir/other", $base) == 0 or die }
 sub put_back { unlink $base; system('cp', "$dir/kept", $base) == 0 or die }
 
-my $refused = qr/^\Qcannot start the VM: "$base" of image $image has been \E
+my $refused = qr/^\QVM "$vm": cannot start the VM: "$base" of image $image has been \E
                  \Qreplaced since the VM's disk was made on it, its content \E
                  \Qis another one; put it back, or delete the VM\E$/x;
 

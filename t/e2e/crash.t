@@ -9,6 +9,7 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::Hatch::Random;
 use Test::More;
 
@@ -20,24 +21,13 @@ is(join(' ', sort keys %points),
    'create delete restore sleep snapshot unsnap wake',
    'the operations have points');
 
-mkdir "$dir/images";
-system('cp', "$Test::Hatch::build/image/vmlinuz",
-       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
-system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
-       '8M') == 0 or die;
-
-sub agent {
-    my ($fault) = @_;
-    start_agent(connect => 'qemu:///system',
-                env => { HATCH_LOG_LEVEL => 'info',
-                         $fault ? (HATCH_FAULT => $fault) : () });
-}
+guest_files();
 
 # Runs one call into a fault, dead or failing; then a whole agent recovers.
 sub into {
     my ($point, $how, $method, $path, $body) = @_;
     stop_agent();
-    agent($how eq 'kill' ? $point : "$point:fail");
+    guest_agent($how eq 'kill' ? $point : "$point:fail");
     my $died = $Test::Hatch::agent;
     my $r = api($method, $path, $body);
 
@@ -52,35 +42,21 @@ sub into {
         stop_agent();
     }
 
-    agent();
+    guest_agent();
     wait_until("$point: nothing is pending",
                sub { my @notes = glob "$dir/state/pending/*"; !@notes });
 }
 
-sub guest {
-    my ($query) = @_;
-    my $r;
-    wait_until('the guest answers', sub {
-        $r = http('127.0.0.1:9090', 'GET',
-                  '/cgi-bin/state' . ($query ? "?$query" : ''), undef,
-                  Host => 'crash.hatch.localhost');
-        return $r && $r->{status} == 200;
-    }, 60) or return 'no answer';
-    my %state = $r->{body} =~ /^(\w+) (.*)$/mg;
-    return "$state{memory}/$state{disk}";
-}
+sub guest { return guest_state('crash', @_) }
 
 sub hosts {
     my @ips = virsh('net-dumpxml hatch') =~ /<host mac=.*? ip='([^']*)'/g;
     return join ' ', sort @ips;
 }
 
-agent();
+guest_agent();
 start_nginx();
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 
 # --- create, delete ---
 
@@ -201,7 +177,7 @@ for my $how ('kill', 'fail') {
         my $text = "$how$step";
         guest($text);
         stop_agent();
-        agent($how eq 'kill' ? "sleep.$step" : "sleep.$step:fail");
+        guest_agent($how eq 'kill' ? "sleep.$step" : "sleep.$step:fail");
         if ($how eq 'kill') {
             my $died = $Test::Hatch::agent;
             is((reap($died, 60) // 0) & 127, 9, "sleep.$step: killed");
@@ -211,7 +187,7 @@ for my $how ('kill', 'fail') {
                        60);
             stop_agent();
         }
-        agent();
+        guest_agent();
         is(guest(), "$text/$text", "sleep.$step, $how: nothing is lost");
     }
 
@@ -234,7 +210,7 @@ mkdir "$dir/state/disks/$vm.qcow2.old" or die;
 write_file("$dir/state/pending/$vm.json", JSON::PP->new->encode({
     operation => 'restore', vcpu_count => 1, mem_mib => 128 }));
 write_file("$dir/state/pending/vm_aaaaaaaaaaaaaaaa.json", '{"operation":');
-agent();
+guest_agent();
 wait_until('recovery fails', sub { agent_log() =~ /$vm: not recovered yet/ });
 my $r = api('PATCH', "/vms/$vm", { name => 'x' });
 is($r->{status}, 503, 'a VM that is not recovered');

@@ -7,24 +7,18 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::More;
 
 allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by)/);
 
 my $save_dir = '/var/lib/libvirt/qemu/save';
 
-mkdir "$dir/images";
-system('cp', "$Test::Hatch::build/image/vmlinuz",
-       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
-system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
-       '8M') == 0 or die;
-start_agent(connect => 'qemu:///system', env => { HATCH_LOG_LEVEL => 'info' });
+guest_files();
+guest_agent();
 start_nginx();
 
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 my $vm = create_vm({ image_id => $image, idle_timeout => undef,
                      save_after => undef });
 my $id = $vm->{id};
@@ -33,15 +27,7 @@ my $disk = "$dir/state/disks/$id.qcow2";
 my $save = "$save_dir/$id.save";
 
 # What the guest has in memory; ?TEXT sets it.
-sub memory {
-    my ($text) = @_;
-    my $r;
-    wait_until('the guest answers', sub {
-        $r = page('kept', '/cgi-bin/state' . ($text ? "?$text" : ''));
-        return $r && $r->{status} == 200;
-    }, 90) or return 'no answer';
-    return $r->{body} =~ /^memory (\S*)/m ? $1 : 'nothing';
-}
+sub memory { return guest_state('kept', @_) =~ m{^(.*)/} ? $1 : 'no answer' }
 
 sub save {
     my ($text) = @_;
@@ -61,14 +47,6 @@ sub code {
 
 # --- a reason that is not the memory's ---
 
-# A QEMU of somebody else's has the disk: a backup.
-sub lock_disk {
-    my $pid = spawn("$dir/logs/lock.out", 'qemu-nbd', '--persistent',
-                    '--format', 'qcow2', '--socket', "$dir/nbd.sock", $disk);
-    wait_until('the disk is locked', sub { -S "$dir/nbd.sock" });
-    return $pid;
-}
-
 my $locked;
 my @troubles = (
     ['kernel file away', sub { rename "$dir/images/vmlinuz", "$dir/k" or die },
@@ -78,8 +56,8 @@ my @troubles = (
     ['base image away',
      sub { rename "$dir/images/base.qcow2", "$dir/b" or die },
      sub { rename "$dir/b", "$dir/images/base.qcow2" or die }],
-    ['disk locked', sub { $locked = lock_disk() },
-     sub { kill_pid('TERM', $locked); reap($locked) }],
+    ['disk locked', sub { $locked = lock_disk($disk) },
+     sub { unlock_disk($locked) }],
     ['no emulator', sub {
          write_file("$dir/false", "#!/bin/sh\nexit 1\n");
          chmod 0755, "$dir/false";

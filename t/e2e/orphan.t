@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::More;
 
 allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by|connect\(\) to unix)/);
@@ -16,24 +17,13 @@ allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by|connec
 mkdir "$dir/state";
 system('mount', '-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', "$dir/state") == 0
     or die;
-mkdir "$dir/images";
-system('cp', "$Test::Hatch::build/image/vmlinuz",
-       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
-system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
-       '8M') == 0 or die;
+guest_files();
 
-sub agent {
-    start_agent(connect => 'qemu:///system',
-                env => { HATCH_LOG_LEVEL => 'info',
-                         HATCH_RESYNC_INTERVAL => 1 }, @_);
-}
+sub agent { return guest_agent(undef, HATCH_RESYNC_INTERVAL => 1) }
 
 agent();
 start_nginx();
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 
 sub vm { return create_vm({ image_id => $image, idle_timeout => undef, @_ }) }
 
@@ -41,16 +31,7 @@ my $vm = vm();
 my $id = $vm->{id};
 create_route($id, $_) for 'web', 'api2';
 
-sub guest {
-    my ($query) = @_;
-    my $r;
-    wait_until('the guest answers', sub {
-        $r = page('web', '/cgi-bin/state' . ($query ? "?$query" : ''));
-        return $r && $r->{status} == 200;
-    }, 90) or return 'no answer';
-    my %state = $r->{body} =~ /^(\w+) (.*)$/mg;
-    return "$state{memory}/$state{disk}";
-}
+sub guest { return guest_state('web', @_) }
 
 sub files {
     return join ' ', sort grep -e, "$dir/state/disks/$id.qcow2",
@@ -227,19 +208,50 @@ is(api('GET', "/vms/$id")->{json}{state}, 'running', 'the first goes on');
 
 my $full = vm(name => 'full', disk_mib => 16);
 create_route($full->{id}, 'full');
-system('dd', 'if=/dev/zero', "of=$dir/state/fill", 'bs=64k', 'status=none');
-system("cat /dev/zero > $dir/state/fill2 2>/dev/null");
+my $lost = vm(name => 'lost', disk_mib => 16);
+create_route($lost->{id}, 'lost');
+api('POST', "/vms/$lost->{id}/stop", { force => JSON::PP::true });
+wait_until('its name is noted', sub { -e "$dir/state/vms/$lost->{id}.json" });
+virsh("undefine $lost->{id}");
+wait_until('an orphan', sub {
+    api('GET', "/orphans/$lost->{id}")->{status} == 200
+});
+my $more = guest_image();
+my $template = api('POST', '/templates', { name => 'full' })->{json}{id};
+
+# To the last byte; what is deleted must make room, so it is filled each time.
+my $fills = 0;
+sub fill {
+    $fills++;
+    system("cat /dev/zero > $dir/state/fill$fills 2>/dev/null");
+    my ($free) = qx(stat -f -c %a '$dir/state') =~ /(\d+)/;
+    is($free, 0, 'the disk is full');
+}
+
+fill();
 is(api('POST', "/vms/$full->{id}/snapshot")->{status}, 507,
    'the state directory is full');
-my $r = api('DELETE', "/snapshots/$snap");
-is($r->{status}, 200, 'a snapshot can be deleted') or diag $r->{body};
-system("cat /dev/zero > $dir/state/fill3 2>/dev/null");
-$r = api('DELETE', "/vms/$full->{id}");
-is($r->{status}, 200, 'a VM, too') or diag $r->{body};
-is(join(' ', glob("$dir/state/*/$full->{id}*")), '', 'with its files');
-is(page('full')->{status}, 404, 'and route');
+is(api('POST', '/templates', { name => 'none' })->{status}, 507,
+   'a template has no room');
+
+for (['a snapshot', "/snapshots/$snap", 200, "snapshots/$snap"],
+     ['an orphan', "/orphans/$lost->{id}", 204, "*/$lost->{id}"],
+     ['a template', "/templates/$template", 200, "templates/$template"],
+     ['an image', "/images/$more", 200, "images/$more"],
+     ['a VM', "/vms/$full->{id}", 200, "*/$full->{id}"])
+{
+    my ($what, $path, $status, $files) = @$_;
+    my $r = api('DELETE', $path);
+    is($r->{status}, $status, "$what can be deleted") or diag $r->{body};
+    is(api('GET', $path)->{status}, 404, 'and is gone');
+    is(join(' ', glob("$dir/state/$files*")), '', 'with its files');
+    my ($free) = qx(stat -f -c %a '$dir/state') =~ /(\d+)/;
+    cmp_ok($free, '>', 0, 'which makes room');
+    fill();
+}
+is(page($_)->{status}, 404, 'with the route') for qw(full lost);
 unlike(virsh('list --all --name'), qr/$full->{id}/, 'and domain');
-unlink "$dir/state/fill", "$dir/state/fill2", "$dir/state/fill3";
+unlink glob "$dir/state/fill*";
 
 # and what a user deletes is gone
 is(api('DELETE', "/vms/$id")->{status}, 200, 'DELETE');
@@ -253,4 +265,7 @@ is_deeply([grep !/\.json$|\/images\//, glob "$dir/state/*/*"], [],
 stop_agent();
 stop_nginx();
 system('umount', "$dir/state");
+# of the agents that were not to start
+allow_log(qr/error: "state_dir": .*(?:has the VMs of|is in use by another)/);
+
 done();

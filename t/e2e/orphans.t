@@ -8,26 +8,19 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::More;
 
-mkdir "$dir/images";
-system('cp', "$Test::Hatch::build/image/vmlinuz",
-       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
-system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
-       '8M') == 0 or die;
+guest_files();
 
 sub agent {
-    start_agent(connect => 'qemu:///system',
-                env => { HATCH_LOG_LEVEL => 'info', HATCH_MAX_DISK_MIB => 100,
-                         HATCH_RESYNC_INTERVAL => 1 }, @_);
+    return guest_agent($_[0], HATCH_MAX_DISK_MIB => 100,
+                       HATCH_RESYNC_INTERVAL => 1);
 }
 
 agent();
 start_nginx();
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 
 sub orphans { return api('GET', '/orphans')->{json} }
 sub orphan { return api('GET', "/orphans/$_[0]") }
@@ -86,6 +79,13 @@ is($r->{status}, 409, 'its subdomain is taken');
 like($r->{json}{error}, qr/in use by orphan $id, .* DELETE \/orphans\/$id/,
      'by an orphan, which the error names');
 
+$r = api('POST', '/vms', { name => 'shop' });
+is($r->{status}, 409, 'its name is taken');
+like($r->{json}{error}, qr/"shop" is taken by orphan $id, .* DELETE \/orphans\/$id/,
+     'by an orphan, which the error names, too');
+$r = api('PATCH', "/vms/$other->{id}", { name => 'shop' });
+is($r->{status}, 409, 'also for a VM that is there');
+
 # also when the network has been lost
 virsh("net-destroy hatch");
 virsh("net-undefine hatch");
@@ -143,6 +143,7 @@ virsh("undefine $id");
 
 virsh("define $dir/vm.xml");
 wait_until('it is back', sub { api('GET', "/vms/$id")->{status} == 200 });
+is(api('GET', "/vms/$id")->{json}{name}, 'shop', 'with its name');
 is_deeply(orphans(), [], 'no orphan any more');
 wait_until('the metric follows',
            sub { (metrics()->{hatch_orphans} // 1) == 0 });
@@ -218,6 +219,8 @@ is(orphan($id)->{status}, 404, 'there is no such orphan');
 is(api('DELETE', "/orphans/$id")->{status}, 404, 'any more');
 is(api('DELETE', '/orphans/vm_bbbbbbbbbbbbbbbb')->{status}, 204, 'the other');
 ok(create_route($other->{id}, 'web'), 'its subdomain is free');
+is(api('PATCH', "/vms/$other->{id}", { name => 'shop' })->{status}, 200,
+   'its name is free');
 wait_until('the metric', sub { (metrics()->{hatch_orphans} // 1) == 0 });
 
 # --- libvirt comes up without its definitions ---
@@ -243,8 +246,7 @@ stop_agent();
 my $note = "$dir/state/pending/$other->{id}.json";
 my $older = '{"operation":"restore"';       # what it says nobody can read
 write_file($note, $older);
-agent(env => { HATCH_FAULT => 'delete.noted:fail', HATCH_LOG_LEVEL => 'info',
-               HATCH_RESYNC_INTERVAL => 1 });
+agent('delete.noted:fail');
 $r = api('DELETE', "/vms/$other->{id}");
 is($r->{status}, 500, 'a DELETE that fails') or diag $r->{body};
 is(api('GET', "/vms/$other->{id}")->{status}, 200, 'the VM is there');
@@ -258,6 +260,6 @@ is(api('POST', "/vms/$other->{id}/start")->{status}, 503, 'also later');
 is(api('DELETE', "/vms/$other->{id}")->{status}, 200, 'delete it');
 is(join(' ', glob "$dir/state/pending/*"), '', 'no note is left');
 wait_until('nothing is left',
-           sub { !glob "$dir/state/{disks,seeds,vms,saved}/*" });
+           sub { !(() = glob "$dir/state/{disks,seeds,vms,saved}/*") });
 
 done();

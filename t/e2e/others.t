@@ -8,28 +8,15 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::More;
 
-mkdir "$dir/images";
-system('cp', "$Test::Hatch::build/image/vmlinuz",
-       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
-system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
-       '8M') == 0 or die;
+guest_files();
 
-sub agent {
-    my ($fault) = @_;
-    start_agent(connect => 'qemu:///system',
-                env => { HATCH_LOG_LEVEL => 'info',
-                         $fault ? (HATCH_FAULT => $fault) : () });
-}
-
-agent();
+guest_agent();
 start_nginx();
 
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 my $new = create_vm({ image_id => $image });
 my $vm = $new->{id};
 create_route($vm, 'others');
@@ -37,22 +24,8 @@ create_route($vm, 'others');
 my %keep = (keep_running => JSON::PP::true);
 my %force = (force => JSON::PP::true);
 
-sub cgi {
-    my ($script) = @_;
-    my $r;
-    wait_until('the guest answers', sub {
-        $r = http('127.0.0.1:9090', 'GET', "/cgi-bin/$script", undef,
-                  Host => 'others.hatch.localhost');
-        return $r && $r->{status} == 200;
-    }, 60) or return '';
-    return $r->{body};
-}
-
-sub guest {
-    my ($text) = @_;
-    my %state = cgi('state' . ($text ? "?$text" : '')) =~ /^(\w+) (.*)$/mg;
-    return "$state{memory}/$state{disk}";
-}
+sub cgi { return guest_page('others', "/cgi-bin/$_[0]") // '' }
+sub guest { return guest_state('others', @_) }
 
 sub state_of { return api('GET', "/vms/$vm")->{json}{state} }
 
@@ -104,7 +77,7 @@ is(guest(), 'two/two', 'to that memory and disk');
 guest('four');
 api('POST', "/vms/$vm/stop", \%force);
 stop_agent();
-agent('restore.restored');
+guest_agent('restore.restored');
 my $died = $Test::Hatch::agent;
 api('POST', "/vms/$vm/restore", { snapshot_id => $snap->{json}{id} });
 is(reap($died) & 127, 9, 'the agent dies when the guest has been restored');
@@ -114,8 +87,8 @@ wait_until('the guest runs on and writes', sub {
     return $r && $r->{status} == 200 && $r->{body} =~ /^disk five$/m;
 }, 60);
 virsh("destroy $vm");
-agent();
-wait_until('nothing is pending', sub { !glob "$dir/state/pending/*" });
+guest_agent();
+wait_until('nothing is pending', sub { !(() = glob "$dir/state/pending/*") });
 like(agent_log(), qr/$vm: to restore had not ended, and was done to its end/,
      'it had been restored');
 my @aside = glob "$dir/state/disks/$vm.qcow2.aside-*";
@@ -186,6 +159,36 @@ like(virsh("checkpoint-create-as $vm c1") . virsh("checkpoint-list $vm --name"),
 is(api('DELETE', "/vms/$vm")->{status}, 200, 'does not keep it from going');
 is(virsh('list --all --name') =~ s/\s//gr, '', 'it is gone');
 is_deeply([glob "$dir/state/disks/vm_*"], [], 'with its disk');
+
+# --- NVRAM ---
+
+# A firmware in flash with variables of its own, as UEFI's; this one is SeaBIOS,
+# which is what Debian's QEMU has.
+my $firmware = '/usr/share/seabios/bios-256k.bin';
+my $nvram = "/var/lib/libvirt/qemu/nvram/hatch_VARS.fd";
+
+for my $state ('stopped', 'running') {
+    my $with = create_vm({ image_id => $image, idle_timeout => undef })->{id};
+    api('POST', "/vms/$with/stop", \%force);
+    my $xml = virsh("dumpxml --inactive $with");
+    my $flash = "<loader readonly='yes' type='pflash'>$firmware</loader>"
+              . "<nvram>$nvram</nvram>";
+    $xml =~ s{(<type [^>]*>hvm</type>)}{$1$flash};
+    mkdir '/var/lib/libvirt/qemu/nvram';
+    write_file($nvram, "\xff" x (64 << 10));
+    write_file("$dir/nvram.xml", $xml);
+    virsh("define $dir/nvram.xml");
+    like(virsh("dumpxml --inactive $with"), qr/<nvram>\Q$nvram/,
+         'a VM with NVRAM');
+    is(api('POST', "/vms/$with/start")->{status}, 200, 'which runs')
+        if $state eq 'running';
+    is(api('GET', "/vms/$with")->{json}{state}, $state, $state);
+    $r = api('DELETE', "/vms/$with");
+    is($r->{status}, 200, 'DELETE goes through') or diag $r->{body};
+    is(virsh('list --all --name') =~ s/\s//gr, '', 'it is gone');
+    ok(!-e $nvram, 'with its NVRAM');
+    is_deeply([glob "$dir/state/disks/vm_*"], [], 'and its disk');
+}
 
 allow_log(qr/\[error\].*(?:prematurely closed|Connection refused|reset by|connect\(\) failed)/);
 done();

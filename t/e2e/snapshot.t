@@ -9,21 +9,14 @@ use warnings;
 
 use Digest::MD5;
 use Test::Hatch world => 'libvirt';
+use Test::Hatch::Guest;
 use Test::More;
 
-mkdir "$dir/images";
-system('cp', "$Test::Hatch::build/image/vmlinuz",
-       "$Test::Hatch::build/image/initrd", "$dir/images") == 0 or die;
-system('qemu-img', 'create', '-q', '-f', 'qcow2', "$dir/images/base.qcow2",
-       '8M') == 0 or die;
-start_agent(connect => 'qemu:///system',
-            env => { HATCH_LOG_LEVEL => 'info' });
+guest_files();
+guest_agent();
 start_nginx();
 
-my $image = api('POST', '/images', {
-    kernel_path => 'vmlinuz', initrd_path => 'initrd',
-    rootfs_path => 'base.qcow2', boot_args => 'console=ttyS0 quiet',
-})->{json}{id};
+my $image = guest_image();
 my $base = md5("$dir/images/base.qcow2");
 my $vm = create_vm({ image_id => $image, user_data => "#cloud-config\n" })->{id};
 create_route($vm, 'snap');
@@ -34,18 +27,7 @@ sub md5 {
     return Digest::MD5->new->addfile($fh)->hexdigest;
 }
 
-sub guest {
-    my ($query) = @_;
-    my $r;
-    wait_until('the guest answers', sub {
-        $r = http('127.0.0.1:9090', 'GET',
-                  '/cgi-bin/state' . ($query ? "?$query" : ''), undef,
-                  Host => 'snap.hatch.localhost');
-        return $r && $r->{status} == 200;
-    }, 60) or return 'no answer';
-    my %state = $r->{body} =~ /^(\w+) (.*)$/mg;
-    return "$state{memory}/$state{disk}";
-}
+sub guest { return guest_state('snap', @_) }
 
 sub state_of { return api('GET', "/vms/$vm")->{json}{state} }
 

@@ -54,9 +54,9 @@ sub check { return host("$build/hatch-agent --check; echo status \$?") }
 
 # --- nothing amiss ---
 
-my $ok = qr/connection to qemu:\/\/\/system are ok\nstatus 0\n/;
-is(check(), "hatch-agent: configuration and connection to qemu:///system are "
-          . "ok\nstatus 0\n", 'no /dev/kvm: nothing to say');
+my $ok = qr/\nok\nstatus 0\n\z/;
+like(check(), $ok, 'no /dev/kvm');
+unlike(check(), qr/warning/, 'nothing to say');
 
 # With a driver behind it, libvirt looks anew where only QEMU's user cannot
 # open the node; without one, where he may, and nobody can.

@@ -1,10 +1,11 @@
 /*
  * Parts of the agent that are functions of what they are given: libvirt's
- * errors, its XML and its statistics.
+ * errors and what the API makes of them, its XML and its statistics.
  */
 
 #define _GNU_SOURCE
 
+#include "api/api.h"
 #include "virt/stats_record.h"
 #include "virt/virt_error.h"
 #include "virt/xml.h"
@@ -36,8 +37,8 @@ test_errors(void)
           VIRT_GONE },
         { "a job that does not end", VIR_FROM_QEMU, VIR_ERR_OPERATION_TIMEOUT,
           0, "cannot acquire state change lock", VIRT_BUSY },
-        { "a device in use", VIR_FROM_QEMU, VIR_ERR_RESOURCE_BUSY, 0, "x",
-          VIRT_BUSY },
+        { "a lock of virtlockd's", VIR_FROM_LOCKING, VIR_ERR_RESOURCE_BUSY, 0,
+          "x", VIRT_HOST },
         { "no guest agent", VIR_FROM_QEMU, VIR_ERR_AGENT_UNRESPONSIVE, 0, "x",
           VIRT_NO_AGENT },
         { "not in this state", VIR_FROM_QEMU, VIR_ERR_OPERATION_INVALID, 0,
@@ -55,15 +56,23 @@ test_errors(void)
         { "a quota", VIR_FROM_QEMU, VIR_ERR_SYSTEM_ERROR, EDQUOT, "x",
           VIRT_NO_ROOM },
         { "a file that is not there", VIR_FROM_QEMU, VIR_ERR_SYSTEM_ERROR,
-          ENOENT, "x", VIRT_OTHER },
+          ENOENT, "x", VIRT_HOST },
+        { "a hook that says no", VIR_FROM_HOOK, VIR_ERR_HOOK_SCRIPT_FAILED, 0,
+          "x", VIRT_HOST },
+        { "an emulator that is gone", VIR_FROM_QEMU,
+          VIR_ERR_CONFIG_UNSUPPORTED, 0, "x", VIRT_HOST },
+        { "a QEMU that ended", VIR_FROM_QEMU, VIR_ERR_INTERNAL_ERROR, 0,
+          "process exited while connecting to monitor", VIRT_HOST },
+        { "XML that is none", VIR_FROM_DOMAIN, VIR_ERR_XML_ERROR, 0, "x",
+          VIRT_OTHER },
         { "memory that QEMU cannot load", VIR_FROM_QEMU,
           VIR_ERR_INTERNAL_ERROR, 0, "qemu: load of migration failed: "
           "Invalid argument", VIRT_BAD_IMAGE },
         { "memory that the host has not got", VIR_FROM_QEMU,
           VIR_ERR_INTERNAL_ERROR, 0, "qemu: load of migration failed: Cannot "
-          "allocate memory", VIRT_OTHER },
+          "allocate memory", VIRT_HOST },
         { "an error without words", VIR_FROM_QEMU, VIR_ERR_INTERNAL_ERROR, 0,
-          NULL, VIRT_OTHER },
+          NULL, VIRT_HOST },
         { "no error", VIR_FROM_NONE, VIR_ERR_OK, 0, NULL, VIRT_OTHER }
     };
 
@@ -76,6 +85,49 @@ test_errors(void)
         error.int1 = rows[i].errnum;
         error.message = (char *) rows[i].text;
         is_int(virt_classify(&error), rows[i].class, "%s", rows[i].what);
+    }
+}
+
+
+/* What a client gets for each code, and so for each class of libvirt's. */
+static void
+test_statuses(void)
+{
+    size_t          i;
+    hatch_err_t     err;
+    api_response_t  response;
+
+    static const struct {
+        hatch_err_code_t  code;
+        unsigned          status;
+        const char       *name;
+    } rows[] = {
+        { HATCH_ERR_NOT_FOUND, 404, "vm_not_found" },
+        { HATCH_ERR_HOST, 503, "host_trouble" },
+        { HATCH_ERR_ABSENT, 503, "host_trouble" },
+        { HATCH_ERR_DENIED, 503, "host_trouble" },
+        { HATCH_ERR_UNAVAILABLE, 503, "libvirt_unavailable" },
+        { HATCH_ERR_BUSY, 503, "busy" },
+        { HATCH_ERR_BRIDGE, 503, "bridge_full" },
+        { HATCH_ERR_MEMORY, 503, "insufficient_memory" },
+        { HATCH_ERR_KEPT, 503, "restore_failed" },
+        { HATCH_ERR_TIMEOUT, 504, "timeout" },
+        { HATCH_ERR_FULL, 507, "full" },
+        { HATCH_ERR_CONFLICT, 409, "conflict" },
+        { HATCH_ERR_LIBVIRT, 500, "libvirt_error" },
+        { HATCH_ERR_TRUNCATED, 500, "damaged" },
+        { HATCH_ERR_SYSTEM, 500, "internal_error" }
+    };
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        memset(&response, 0, sizeof(response));
+        (void) hatch_err_set(&err, rows[i].code, "why");
+        api_fail(&response, &err, "vm_not_found");
+        is_int(response.status, rows[i].status, "code %d", rows[i].code);
+        is_str(json_object_get_string(json_object_object_get(response.body,
+                                                             "code")),
+               rows[i].name, "is %s", rows[i].name);
+        json_object_put(response.body);
     }
 }
 
@@ -134,6 +186,18 @@ test_metadata(void)
     (void) snprintf(vm.id, sizeof(vm.id), "vm_aaaaaaaaaaaaaaaa");
     is_int(xml_read_metadata(whole, &vm, &err), 0, "metadata");
     is_int(vm.idle_timeout, VM_NEVER, "never");
+    is_int(vm.autostart, 0, "no autostart, as before there was one");
+    is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
+                             "disk_mib='1' enable_network='0' seed='0' "
+                             "created='1' updated='2' idle_timeout='never' "
+                             "save_after='3' boot_args='' autostart='1'/>",
+                             &vm, &err), 0, "metadata with one");
+    is_int(vm.autostart, 1, "which is read");
+    is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
+                             "disk_mib='1' enable_network='0' seed='0' "
+                             "created='1' updated='2' idle_timeout='never' "
+                             "save_after='3' boot_args='' autostart='2'/>",
+                             &vm, &err), HATCH_ERR_CORRUPT, "or is wrong");
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         memcpy(text, whole, sizeof(whole));
@@ -193,6 +257,7 @@ int
 main(void)
 {
     test_errors();
+    test_statuses();
     test_network();
     test_metadata();
     test_statistics();

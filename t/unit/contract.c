@@ -128,10 +128,26 @@ test_utf8(void)
 }
 
 
+static void
+test_end(void)
+{
+    char  to[8];
+
+    is_str(hatch_err_end("", to, sizeof(to)), "", "no text has no end");
+    is_str(hatch_err_end("1234567", to, sizeof(to)), "1234567",
+           "one that fits is whole");
+    is_str(hatch_err_end("12345678", to, sizeof(to)), "...5678",
+           "one more, and its end is kept");
+    is_str(hatch_err_end("1234\xc3\xa4" "678", to, sizeof(to)), "...678",
+           "not from within a character");
+}
+
+
 int
 main(void)
 {
     test_utf8();
+    test_end();
     test_states();
     test_ids();
     test_latch();
