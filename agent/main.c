@@ -152,10 +152,6 @@ main_open_state(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
-        rc = again_open(config, err);
-    }
-
-    if (rc == 0) {
         snapshot_report(config);
     }
 
@@ -254,6 +250,7 @@ static int
 main_start(const config_t *config, hatch_err_t *err)
 {
     int  rc = main_check_place(config, err);
+    int  fresh = access(config->zone, F_OK) == -1;
 
     if (rc == 0) {
         rc = main_make_parents(config, err);
@@ -269,6 +266,7 @@ main_start(const config_t *config, hatch_err_t *err)
     }
 
     if (rc == 0) {
+        again_open(config, fresh);
         rc = virt_init(&sync_handlers, err);
     }
 

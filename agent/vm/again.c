@@ -304,35 +304,31 @@ again_settle(void)
 }
 
 
-int
-again_open(const config_t *config, hatch_err_t *err)
+void
+again_open(const config_t *config, int fresh)
 {
     char                path[STATEDIR_PATH];
     size_t              len;
     hatch_err_t         why;
     cleanup_free char  *text = NULL;
 
-    (void) err;
-
     again.config = config;
     again.marked = json_object_new_object();
 
     /* without one nothing can be said of boots */
     if (again_read_boot_id(again.boot_id) != 0) {
-        return 0;
+        return;
     }
 
     statedir_path(config, "", "boot_id", "", path);
     again.booted = statedir_read(path, AGAIN_ID_SIZE, &text, &len, &why) == 0
-                   && strcmp(text, again.boot_id) != 0;
+                   && (fresh || strcmp(text, again.boot_id) != 0);
 
     (void) statedir_each(config, AGAIN_FOLDER, again_load, NULL);
 
     if (again.due == NULL) {
         again_settle();
     }
-
-    return 0;
 }
 
 

@@ -8,7 +8,8 @@
  * user stopped stays stopped.  state_dir/boot_id says which boot of the host
  * these marks are of.  An agent that finds another one starts each VM that has
  * a mark and is not up: from its saved memory (vm/save_all.h), else from its
- * disk.
+ * disk.  A host that is a container shows its own host's boot_id; there the
+ * zone tells, which an agent leaves behind and a boot does not.
  */
 
 #ifndef HATCH_AGENT_AGAIN_H_INCLUDED
@@ -19,8 +20,11 @@
 #include "table/table.h"
 
 
-/* Reads the marks.  The main thread, before libvirt is connected. */
-int again_open(const config_t *config, hatch_err_t *err);
+/*
+ * Reads the marks.  fresh: there was no zone of an agent before.  The main
+ * thread, before libvirt is connected.
+ */
+void again_open(const config_t *config, int fresh);
 
 /*
  * The table has taken over what libvirt said of a VM.  Any thread but libvirt's

@@ -18,16 +18,6 @@ use Test::More;
 my $command = '-e HATCH_VIRT_TYPE=qemu '
             . documented(qr/machine-id:ro hatch:latest$/);
 
-# A /var/lib/hatch of the test's own, whether the machine has one or not.
-mkdir "$dir/$_" for qw(lib lib/up lib/work);
-for my $command ('mount -n -t overlay overlay /var/lib -o lowerdir=/var/lib,'
-                 . "upperdir=$dir/lib/up,workdir=$dir/lib/work",
-                 'mount -n --bind /run/world/var/lib/libvirt /var/lib/libvirt',
-                 'mkdir -p /var/lib/hatch',
-                 'mount -n -t tmpfs -o mode=755 tmpfs /var/lib/hatch')
-{
-    system($command) == 0 or BAIL_OUT($command);
-}
 system('virtlogd', '-d') == 0 or BAIL_OUT('virtlogd does not start');
 start_libvirtd();
 

@@ -5,7 +5,8 @@
 # the others sleep and wake with their memory.  Then one whose save hangs, and a
 # power cut, after which memory is lost.
 #
-# The agent runs under a unit with no more capabilities than it says it needs.
+# The agent runs under its own unit, with no more capabilities than it says it
+# needs.
 
 use strict;
 use warnings;
@@ -48,48 +49,9 @@ EOT
 host("mkdir -p /srv/hatch; cp $build/image/vmlinuz $build/image/initrd /srv/hatch");
 host_file('/etc/tmpfiles.d/hatch.conf', "d /run/hatch 0755 root root -\n");
 
-my $sandbox = <<'EOT';
-UMask=0022
-CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_NET_ADMIN
-NoNewPrivileges=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-EOT
-host_file('/etc/systemd/system/hatch-agent.service', <<"EOT");
-[Unit]
-Wants=libvirtd.socket
-After=network.target libvirtd.socket libvirtd.service libvirt-guests.service
-Before=nginx.service
-[Service]
-Type=notify
-WatchdogSec=20
-ExecStart=$build/hatch-agent
-ExecReload=/bin/kill -HUP \$MAINPID
-Restart=always
-RestartSec=1
-LimitNOFILE=65536
-$sandbox
-[Install]
-WantedBy=multi-user.target
-EOT
-host_file('/etc/systemd/system/hatch-guests.service', <<"EOT");
-[Unit]
-After=libvirtd.service libvirtd.socket virt-guest-shutdown.target libvirt-guests.service
-Before=hatch-agent.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/true
-ExecStop=$build/hatch-agent --save-all
-TimeoutStopSec=infinity
-$sandbox
-[Install]
-WantedBy=multi-user.target
-EOT
+# the units as they are installed
+host("cp $build/hatch-agent /usr/sbin/; cp /hatch/deploy/systemd/hatch-agent.service"
+     . ' /hatch/deploy/systemd/hatch-guests.service /etc/systemd/system/');
 
 # others' guests are asked to shut down, which this one does not hear
 host_file('/etc/default/libvirt-guests', "SHUTDOWN_TIMEOUT=2\n");

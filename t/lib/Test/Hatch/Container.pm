@@ -7,7 +7,7 @@ package Test::Hatch::Container;
 #
 # `make test-container` builds the images (util/build-container); they are read
 # where they lie, and all that podman writes is in $dir: containers, networks,
-# settings, and cgroups below one of the test's own.  What the containers say is
+# settings, what is new in /var/lib, and cgroups below one of the test's own.  What the containers say is
 # asserted to be clean like any log: end a test with all_done().
 
 use strict;
@@ -46,7 +46,16 @@ sub run_or_die {
 sub setup {
     die "there are no images, `make test-container` builds them\n"
         if !-e "$storage/overlay-images/images.json";
-    mkdir "$dir/podman";
+    mkdir "$dir/$_" for qw(podman lib lib/up lib/work);
+
+    # podman has a cache in /var/lib whatever its settings are; and containers
+    # of the host's libvirt have /var/lib/hatch, there or not
+    run_or_die($_) for
+        'mount -n -t overlay overlay /var/lib -o lowerdir=/var/lib,'
+        . "upperdir=$dir/lib/up,workdir=$dir/lib/work",
+        'mount -n --bind /run/world/var/lib/libvirt /var/lib/libvirt',
+        'mkdir -p /var/lib/hatch',
+        'mount -n -t tmpfs -o mode=755 tmpfs /var/lib/hatch';
 
     $ENV{CONTAINERS_CONF} = "$dir/podman/containers.conf";
     $ENV{CONTAINERS_STORAGE_CONF} = "$dir/podman/storage.conf";
