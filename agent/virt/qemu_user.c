@@ -389,6 +389,5 @@ qemu_user_explain(virConnectPtr conn, const char *xml, hatch_err_t *err)
         return 0;
     }
 
-    return hatch_err_set(err, HATCH_ERR_LIBVIRT, "cannot start the VM: %s",
-                         why.text);
+    return hatch_err_set(err, err->code, "cannot start the VM: %s", why.text);
 }

@@ -387,7 +387,7 @@ vm_start_error(vm_op_t *op, hatch_err_t *err)
     int                 rc = virt_error(err, "cannot start the VM");
     cleanup_free char  *xml = NULL;
 
-    if (rc == HATCH_ERR_LIBVIRT) {
+    if (rc == HATCH_ERR_LIBVIRT || rc == HATCH_ERR_HOST) {
         xml = virDomainGetXMLDesc(op->domain, VIR_DOMAIN_XML_INACTIVE);
 
         if (xml != NULL) {

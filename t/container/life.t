@@ -62,6 +62,11 @@ remove('busy');
 
 # while it starts
 run_container('early', 'hatch:latest');
+my $first = podman('inspect -f {{.State.Pid}} early');
+wait_until('it takes signals', sub {
+    my ($caught) = slurp("/proc/$first/status") =~ /^SigCgt:\s+(\w+)/m;
+    return $caught && hex($caught) & 1 << 14;
+});
 podman('stop early');
 is(exit_code('early'), 0, 'stopped while it starts: 0');
 remove('early');

@@ -56,7 +56,7 @@ sub guest {
 
 # The commands of a section of docs/install.md, but for the few that cannot run
 # here: what builds (/hatch is read only), and an image that is not there.
-my $elsewhere = qr/^(?:apt-get install -y make|make )|img_debian/;
+my $elsewhere = qr/^(?:apt-get install -y make|make )|img_debian|^jq /;
 my $machine = '';
 
 sub documented {
@@ -136,6 +136,29 @@ like(documented('The first machine'), qr/Hello from a virtual machine/,
 like(host('setpriv --reuid=alice --regid=alice --init-groups curl -s'
           . ' --unix-socket /run/hatch/agent.sock http://localhost/vms'),
      qr/"id":"$machine"/, 'alice, in group hatch, needs neither nginx nor root');
+
+# --- as it goes on in docs/install.md ---
+
+like(documented('Keys'), qr/"id":"$machine"/, 'the API, with a key');
+ok(wait_until('the workers of before end', sub {
+    host("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/vms")
+        == 401;
+}), 'and not without');
+is(host('curl -s http://127.0.0.1:8080/healthz'),
+   '{"status":"ok","vm_count":1,"route_count":1}', '/healthz asks nobody');
+succeeds('no keys again', q(sed -i 's,hatch_api_keys /.*;,hatch_api_keys off;,')
+         . ' /etc/nginx/sites-available/hatch && systemctl reload nginx');
+
+my ($site) = slurp("$top/docs/install.md") =~ /^```nginx\n(.*?)^```$/ms;
+write_file("$root/etc/nginx/sites-available/hatch-tls", $site);
+like(documented('Your own domain, with TLS'), qr/Hello from a virtual machine/,
+     'the same machine by TLS, below another domain');
+like(host('curl -sk --resolve none.vms.example.com:443:127.0.0.1'
+          . ' https://none.vms.example.com/'), qr/"route_not_found"/,
+     'of its names only those with a route');
+succeeds('it is disabled', 'rm /etc/nginx/sites-enabled/hatch-tls'
+         . ' && systemctl reload nginx');
+like(documented('Watch it'), qr/SUCCESS/, 'the alerts are ones');
 
 # one with a disk
 succeeds('a disk', 'truncate -s 8M /var/lib/hatch/images/blank.raw');
