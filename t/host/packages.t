@@ -156,7 +156,7 @@ like(documented('Your own domain, with TLS'), qr/Hello from a virtual machine/,
 like(host('curl -sk --resolve none.vms.example.com:443:127.0.0.1'
           . ' https://none.vms.example.com/'), qr/"route_not_found"/,
      'of its names only those with a route');
-succeeds('it is disabled', 'rm /etc/nginx/sites-enabled/hatch-tls'
+succeeds('both end', 'rm /etc/nginx/sites-*/hatch-tls /etc/hatch/api_keys'
          . ' && systemctl reload nginx');
 like(documented('Watch it'), qr/SUCCESS/, 'the alerts are ones');
 
