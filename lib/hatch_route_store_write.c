@@ -117,19 +117,21 @@ int
 hatch_store_holder(hatch_store_txn_t *txn, const char *subdomain,
     char vm[HATCH_ID_SIZE])
 {
-    MDB_val                      key, value;
-    const hatch_store_record_t  *record;
+    MDB_val               key, value;
+    hatch_store_record_t  record;
 
     key = hatch_store_key(subdomain, strlen(subdomain));
 
     if (mdb_get(txn->txn, txn->store->routes, &key, &value) != 0
-        || value.mv_size != sizeof(*record))
+        || value.mv_size != sizeof(record))
     {
         return HATCH_ERR_NOT_FOUND;
     }
 
-    record = value.mv_data;
-    memcpy(vm, record->vm, HATCH_ID_SIZE);
+    /* values of LMDB lie anywhere */
+    memcpy(&record, value.mv_data, sizeof(record));
+
+    memcpy(vm, record.vm, HATCH_ID_SIZE);
     vm[HATCH_ID_SIZE - 1] = '\0';
 
     return 0;

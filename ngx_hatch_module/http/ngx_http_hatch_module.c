@@ -463,8 +463,10 @@ ngx_http_hatch_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
-                  "hatch: version " HATCH_VERSION);
+    if (hmcf->use) {
+        ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                      "hatch: version " HATCH_VERSION);
+    }
 
     if (ngx_http_hatch_add_cleanup(cycle, ngx_hatch_agent_cleanup, &hmcf->agent)
         != NGX_OK
