@@ -275,12 +275,13 @@ main_start(const config_t *config, hatch_err_t *err)
         rc = tidy_start(config, err);
     }
 
+    /* who is told when the table is complete, before it can be */
     if (rc == 0) {
-        rc = sync_start(config, &main_listener, err);
+        rc = spoof_start(config, err);
     }
 
     if (rc == 0) {
-        rc = spoof_start(config, err);
+        rc = sync_start(config, &main_listener, err);
     }
 
     if (rc == 0) {

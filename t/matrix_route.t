@@ -431,8 +431,11 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         'GET a /vm/x' => '200 A GET /vm/x',
         'it is stored' => sub {
             my ($port, $name) = @_;
-            check($name, ask($port, "GET none /stored/$vm{a}/vm/x"),
-                  '200 A GET /vm/x');
+            my $stored = "GET none /stored/$vm{a}/vm/x";
+            # after the client had it all
+            wait_until("$name: it is there",
+                       sub { ask($port, $stored)->{status} == 200 });
+            check($name, ask($port, $stored), '200 A GET /vm/x');
         }],
 
     # that of docs/directives.md
