@@ -7,21 +7,13 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'plain';
+use Test::Hatch::Host;
 use Test::More;
 
 my $host = "$top/t/lib/host";
 my $build = '/hatch/' . ($ENV{HATCH_BUILD} // 'build');
 my $caps = 'setpriv --bounding-set -all,+chown,+dac_override,+net_admin'
          . ' --inh-caps -all --';
-
-sub host {
-    my ($script) = @_;
-    open my $fh, '-|', $host, 'in', 'sh', '-c', "( $script ) 2>&1" or die $!;
-    local $/;
-    my $out = <$fh> // '';
-    close $fh;
-    return $out;
-}
 
 sub check {
     my ($env, $before) = @_;

@@ -12,19 +12,11 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'plain';
+use Test::Hatch::Host;
 use Test::More;
 
 my $host = "$top/t/lib/host";
 my $build = '/hatch/' . ($ENV{HATCH_BUILD} // 'build');
-
-sub host {
-    my ($script) = @_;
-    open my $fh, '-|', $host, 'in', 'sh', '-c', "( $script ) 2>&1" or die $!;
-    local $/;
-    my $out = <$fh> // '';
-    close $fh;
-    return $out;
-}
 
 system($host, 'up') == 0 or BAIL_OUT('no host: namespaces or cgroups refused');
 

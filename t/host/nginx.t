@@ -8,6 +8,7 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'plain';
+use Test::Hatch::Host ();
 use Test::More;
 
 my $host = "$top/t/lib/host";
@@ -16,14 +17,8 @@ my $build = '/hatch/' . ($Test::Hatch::build =~ m{([^/]+)\z})[0];
 my $example = '/usr/share/doc/libnginx-mod-http-hatch/examples/'
             . 'nginx.conf.example';
 
-sub host {
-    my ($script) = @_;
-    open my $fh, '-|', $host, 'in', 'bash', '-c', "( $script ) 2>&1" or die $!;
-    local $/;
-    my $out = <$fh> // '';
-    close $fh;
-    return $out =~ s/\n\z//r;
-}
+# without the end of its last line
+sub host { return Test::Hatch::Host::host(@_) =~ s/\n\z//r }
 
 sub succeeds {
     my ($name, $script) = @_;

@@ -9,6 +9,7 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'plain';
+use Test::Hatch::Host ();
 use Test::More;
 
 my $host = "$top/t/lib/host";
@@ -16,15 +17,8 @@ my $root = '/run/hatch-host/root';
 my $build = '/hatch/' . ($Test::Hatch::build =~ m{([^/]+)\z})[0];
 my $proxy = 'web.hatch.localhost:9090';
 
-# A shell's output in the host, both of them; its status is $?.
-sub host {
-    my ($script) = @_;
-    open my $fh, '-|', $host, 'in', 'bash', '-c', "( $script ) 2>&1" or die $!;
-    local $/;
-    my $out = <$fh> // '';
-    close $fh;
-    return $out =~ s/\n\z//r;
-}
+# without the end of its last line
+sub host { return Test::Hatch::Host::host(@_) =~ s/\n\z//r }
 
 sub succeeds {
     my ($name, $script) = @_;

@@ -16,6 +16,7 @@ use warnings;
 
 use JSON::PP;
 use Test::Hatch world => 'plain';
+use Test::Hatch::Host ();
 use Test::Hatch::Ledger;
 use Test::More;
 use Time::HiRes qw(time);
@@ -34,14 +35,8 @@ diag "HATCH_RANDOM_SEED=$seed, $reboots reboots, $cuts cuts";
 $ENV{HATCH_HOST_DISK} = "$dir/disk";
 END { system $host, 'down' if -e '/run/hatch-host/name' }
 
-sub in_host {
-    my ($script) = @_;
-    open my $fh, '-|', $host, 'in', 'bash', '-c', "( $script ) 2>&1" or die $!;
-    local $/;
-    my $out = <$fh> // '';
-    close $fh;
-    return $out =~ s/\n\z//r;
-}
+# without the end of its last line
+sub in_host { return Test::Hatch::Host::host(@_) =~ s/\n\z//r }
 
 # Into the host's network; each boot has another one.
 sub enter {

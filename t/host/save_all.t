@@ -12,20 +12,12 @@ use strict;
 use warnings;
 
 use Test::Hatch world => 'plain';
+use Test::Hatch::Host;
 use Test::More;
 
 my $host = "$top/t/lib/host";
 my $build = '/hatch/' . ($ENV{HATCH_BUILD} // 'build');
 my $virsh = 'virsh -q -c qemu:///system';
-
-sub host {
-    my ($script) = @_;
-    open my $fh, '-|', $host, 'in', 'sh', '-c', "( $script ) 2>&1" or die $!;
-    local $/;
-    my $out = <$fh> // '';
-    close $fh;
-    return $out;
-}
 
 sub host_file {
     my ($path, $text) = @_;
