@@ -23,6 +23,19 @@ write_file("$dir/www/page.html", '<b><!--#include virtual="/vm/1" -->, '
 
 my $whole = 'x' x 1000 . 'y' x 1000 . 'z' x 500;
 
+# That a file is there and what it says; VM stands for the id of A. nginx stores
+# an answer after its client had it all.
+sub stored {
+    my ($path, $expected) = @_;
+    return "stored $path" => sub {
+        my ($port, $name) = @_;
+        my $question = "GET none $path" =~ s/\bVM\b/$vm{a}/r;
+        wait_until("$name: it is there",
+                   sub { ask($port, $question)->{status} == 200 });
+        check($name, ask($port, $question), $expected);
+    };
+}
+
 matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
                   limit_req_zone $server_port zone=quick:1m rate=20r/s;' },
 
@@ -345,6 +358,8 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
 
     # --- caches ---
 
+    # A worker stores an answer after its client had it all; the lock lets the
+    # next request, which another worker may get, wait for that.
     'proxy_cache with nginx\'s own key' => [q{
         location / { ROUTE PASS proxy_cache cache; proxy_cache_valid 1m; } },
         'GET a /cached' => '200 A GET /cached',
@@ -353,7 +368,7 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
 
     'proxy_cache with the host' => [{ held => 0 }, q{
         location / { ROUTE PASS proxy_cache cache; proxy_cache_valid 1m;
-                     proxy_cache_key "$host $request_uri";
+                     proxy_cache_key "$host $request_uri"; proxy_cache_lock on;
                      add_header X-Cache $upstream_cache_status; } },
         'GET a /h' => ['200 A GET /h', 'X-Cache' => 'MISS'],
         'GET a /h?' => ['200 A GET /h?', 'X-Cache' => 'MISS'],
@@ -362,7 +377,7 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
 
     'proxy_cache with the VM' => [{ held => 0 }, q{
         location / { ROUTE PASS proxy_cache cache; proxy_cache_valid 1m;
-                     proxy_cache_key "$hatch_vm_id $request_uri";
+                     proxy_cache_key "$hatch_vm_id $request_uri"; proxy_cache_lock on;
                      add_header X-Cache $upstream_cache_status; } },
         'GET a /v' => ['200 A GET /v', 'X-Cache' => 'MISS'],
         'GET a /v' => ['200 A GET /v', 'X-Cache' => 'HIT'],
@@ -423,20 +438,13 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         location /stored/ { alias DIR/store/; log_not_found off; } },
         'GET a /x' => '200 A GET /x',
         'GET b /x' => '200 B GET /x',
-        'GET a /stored/a.hatch.localhost/x' => '200 A GET /x',
-        'GET a /stored/b.hatch.localhost/x' => '200 B GET /x',
+        stored('/stored/a.hatch.localhost/x', '200 A GET /x'),
+        stored('/stored/b.hatch.localhost/x', '200 B GET /x'),
         'GET b /b.hatch.localhost/y' => '200 B GET /b.hatch.localhost/y',
         'GET b /a.hatch.localhost/y' => '200 B GET /a.hatch.localhost/y',
         'GET b /stored/b.hatch.localhost/a.hatch.localhost/y' => qr/^404 /,
         'GET a /vm/x' => '200 A GET /vm/x',
-        'it is stored' => sub {
-            my ($port, $name) = @_;
-            my $stored = "GET none /stored/$vm{a}/vm/x";
-            # after the client had it all
-            wait_until("$name: it is there",
-                       sub { ask($port, $stored)->{status} == 200 });
-            check($name, ask($port, $stored), '200 A GET /vm/x');
-        }],
+        stored('/stored/VM/vm/x', '200 A GET /vm/x')],
 
     # that of docs/directives.md
     'proxy_store behind try_files' => [{ held => 0 }, q{
@@ -446,6 +454,9 @@ matrix({ http => 'limit_req_zone $server_port zone=slow:1m rate=1r/m;
         'GET b /x' => '200 B GET /x',
         'a file wakes nobody' => sub {
             my ($port, $name) = @_;
+            wait_until("$name: it is stored", sub {
+                -f "$dir/store/doc/a.hatch.localhost/x"
+            });
             sleep_now();
             check($name, ask($port, 'GET a /x'), '200 A GET /x');
             is(Test::Hatch::state($vm{a}), 'paused', "$name: it sleeps on");
