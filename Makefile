@@ -14,7 +14,7 @@ WERROR     ?= -Werror
 WARNINGS    = -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes \
               -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
               -Wformat=2 -Wvla
-LIBS        = libvirt json-c lmdb libmicrohttpd libxml-2.0
+LIBS        = libvirt libvirt-qemu json-c lmdb libmicrohttpd libxml-2.0
 
 PREFIX     ?= /usr
 SBINDIR     = $(PREFIX)/sbin
@@ -168,7 +168,8 @@ $(BUILD)/unit/%.t: $(BUILD)/obj/t/unit/%.o $(lib_o) $(contract_o)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(LDLIBS_)
 
 # the agent's own functions, of which main() is none
-$(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
+$(BUILD)/unit/agent.t \
+$(BUILD)/unit/pages.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/builds.t t/cache.t t/contract.t t/deploy.t \

@@ -22,9 +22,11 @@
 #include "core/notify.h"
 #include "core/watchdog.h"
 #include "core/work.h"
+#include "store/memory_record.h"
 #include "store/pending.h"
 #include "vm/again.h"
 #include "vm/files.h"
+#include "vm/memory.h"
 #include "vm/operation.h"
 #include "vm/routes.h"
 #include "vm/save_all.h"
@@ -220,8 +222,19 @@ main_settled(void)
 }
 
 
+static void
+main_observed(const config_t *config, const vm_t *vm, hatch_state_t state)
+{
+    if (state == HATCH_STATE_RUNNING) {
+        memory_seen_running(config, vm->id);
+    }
+
+    again_observed(vm, state);
+}
+
+
 static const sync_listener_t  main_listener = {
-    main_connected, main_settled, again_observed
+    main_connected, main_settled, main_observed
 };
 
 
@@ -529,6 +542,7 @@ main(int argc, char **argv)
     }
 
     log_set_level((log_level_t) log_parse_level(config.log_level));
+    memory_open(&config);
 
     /* else each of many short threads leaves memory to an arena of its own: a
      * third more with 10 000 VMs */

@@ -21,6 +21,7 @@ my %broken = (
     STATE_BEFORE_STAMP => qr/assertion violated \(sent==0\)/,
     RUNNING_TOO_EARLY  => qr/assertion violated \(vm==/,
     ASK_ONCE           => qr/invalid end state/,
+    USED_TOO_LATE      => qr/assertion violated  ?!\(?\(?valid/,
 );
 for my $step (sort keys %broken) {
     $out = qx($check -D$step 2>&1);

@@ -62,6 +62,7 @@ template_check(const api_request_t *request, const hatch_json_field_t *fields,
 {
     int                        rc;
     const char                *image;
+    vm_memory_t                ignored;
     cleanup_json json_object  *found = NULL;
 
     rc = hatch_json_check(request->body, fields, err);
@@ -72,6 +73,10 @@ template_check(const api_request_t *request, const hatch_json_field_t *fields,
 
     if (rc == 0) {
         rc = api_check_boot_args(request->body, err);
+    }
+
+    if (rc == 0) {
+        rc = api_parse_memory(request->body, &ignored, err);
     }
 
     image = rc == 0 ? hatch_json_string(request->body, "image_id", NULL)

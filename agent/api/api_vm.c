@@ -47,6 +47,9 @@ api_vm_json(const vm_t *vm)
 
     ADD("idle_timeout", hatch_json_new_seconds(vm->idle_timeout));
     ADD("save_after", hatch_json_new_seconds(vm->save_after));
+    ADD("park_after", hatch_json_new_seconds(vm->park_after));
+    ADD("parked", json_object_new_boolean(vm->parked));
+    ADD("memory", json_object_new_string(vm_memory_name(vm->memory)));
     ADD("autostart", json_object_new_boolean(vm->autostart));
     ADD("created_at", api_time(vm->created));
     ADD("updated_at", api_time(vm->updated));

@@ -28,6 +28,9 @@
       CONFIG_DURATION_MAX },                                                  \
     { "save_after", HATCH_JSON_SECONDS, how, CONFIG_DURATION_MIN,             \
       CONFIG_DURATION_MAX },                                                  \
+    { "memory", HATCH_JSON_STRING, how, 1, 32 },                              \
+    { "park_after", HATCH_JSON_SECONDS, how, CONFIG_DURATION_MIN,             \
+      CONFIG_DURATION_MAX },                                                  \
     { USER_DATA, HATCH_JSON_STRING, how, 1, SEED_DATA_MAX },                  \
     { USER_DATA_FORMAT, HATCH_JSON_STRING, how, 1, USER_DATA_FORMAT_MAX }
 
@@ -53,6 +56,10 @@ int api_vm_parse_patch(json_object *body, vm_patch_t *patch,
 
 /* Printable ASCII: it goes into XML and to the kernel. */
 int api_check_boot_args(json_object *body, hatch_err_t *err);
+
+/* "memory", if it is there; else it stays what it is. */
+int api_parse_memory(json_object *body, vm_memory_t *memory,
+    hatch_err_t *err);
 
 /* A field of text for people: no control characters. */
 int api_check_text(json_object *body, const char *field, hatch_err_t *err);

@@ -30,6 +30,9 @@ static const hatch_json_field_t  vm_patch_fields[] = {
       CONFIG_DURATION_MAX },
     { "save_after", HATCH_JSON_SECONDS, 0, CONFIG_DURATION_MIN,
       CONFIG_DURATION_MAX },
+    { "park_after", HATCH_JSON_SECONDS, 0, CONFIG_DURATION_MIN,
+      CONFIG_DURATION_MAX },
+    { "memory", HATCH_JSON_STRING, 0, 1, 32 },
     { "autostart", HATCH_JSON_BOOLEAN, 0, 0, 0 },
     { NULL, HATCH_JSON_BOOLEAN, 0, 0, 0 }
 };
@@ -92,6 +95,18 @@ vm_parse_name(json_object *body, char name[HATCH_NAME_SIZE],
     (void) snprintf(name, HATCH_NAME_SIZE, "%s", text);
 
     return 0;
+}
+
+
+int
+api_parse_memory(json_object *body, vm_memory_t *memory, hatch_err_t *err)
+{
+    const char  *text = hatch_json_string(body, "memory", NULL);
+
+    return text == NULL || vm_memory_parse(text, memory) == 0
+           ? 0 : hatch_err_set(err, HATCH_ERR_INVALID, "\"memory\" must be "
+                               "\"auto\", \"image\" or \"classic\", not "
+                               "\"%s\"", text);
 }
 
 
@@ -203,9 +218,16 @@ api_vm_parse_create(const config_t *config, json_object *body,
                                               config->idle_timeout);
     create->save_after = hatch_json_seconds(f, "save_after",
                                             config->save_after);
+    create->park_after = hatch_json_seconds(f, "park_after",
+                                            config->park_after);
     create->autostart = hatch_json_boolean(f, "autostart", 0);
 
+    (void) vm_memory_parse(config->memory, &create->memory);
     rc = api_check_boot_args(f, err);
+
+    if (rc == 0) {
+        rc = api_parse_memory(f, &create->memory, err);
+    }
 
     if (rc == 0) {
         rc = user_data_check(f, &create->user_data, err);
@@ -233,8 +255,8 @@ api_vm_parse_patch(json_object *body, vm_patch_t *patch, hatch_err_t *err)
 
     if (json_object_object_length(body) == 0) {
         return hatch_err_set(err, HATCH_ERR_INVALID, "nothing to change: "
-                             "name, idle_timeout, save_after, autostart, "
-                             "vcpu_count or mem_mib");
+                             "name, idle_timeout, park_after, save_after, "
+                             "autostart, memory, vcpu_count or mem_mib");
     }
 
     patch->vcpu_count = (unsigned) hatch_json_integer(body, "vcpu_count", 0);
@@ -243,11 +265,18 @@ api_vm_parse_patch(json_object *body, vm_patch_t *patch, hatch_err_t *err)
                                                         NULL) & 1;
     patch->has_save_after = json_object_object_get_ex(body, "save_after",
                                                       NULL) & 1;
+    patch->has_park_after = json_object_object_get_ex(body, "park_after",
+                                                      NULL) & 1;
+    patch->park_after = hatch_json_seconds(body, "park_after", 0);
     patch->has_autostart = json_object_object_get_ex(body, "autostart",
                                                      NULL) & 1;
     patch->autostart = hatch_json_boolean(body, "autostart", 0) & 1;
     patch->idle_timeout = hatch_json_seconds(body, "idle_timeout", 0);
     patch->save_after = hatch_json_seconds(body, "save_after", 0);
 
-    return vm_parse_name(body, patch->name, err);
+    patch->has_memory = json_object_object_get_ex(body, "memory", NULL) & 1;
+
+    rc = api_parse_memory(body, &patch->memory, err);
+
+    return rc == 0 ? vm_parse_name(body, patch->name, err) : rc;
 }

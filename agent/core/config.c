@@ -56,6 +56,7 @@ const config_key_t  config_keys[] = {
            "console=ttyS0 quiet reboot=t panic=-1 no_timer_check "
            "tsc=reliable cryptomgr.notests"),
     STRING(log_level, LIVE, 1, "info"),
+    STRING(memory, RESTART, 1, "auto"),
 
     INTEGER(zone_vms, RESTART, 1, HATCH_SLOTS_MAX, "16384"),
     INTEGER(default_vcpu, LIVE, 1, 32, "1"),
@@ -79,6 +80,7 @@ const config_key_t  config_keys[] = {
 
     DURATION(stats_interval, "15s"),
     DURATION(idle_timeout, "10m"),
+    DURATION(park_after, "1m"),
     DURATION(save_after, "30m"),
 
     { NULL, CONFIG_STRING, CONFIG_RESTART, 0, 0, 0, NULL }

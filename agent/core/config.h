@@ -60,6 +60,7 @@ struct config_s {
     char     default_rootfs_path[CONFIG_TEXT];
     char     default_boot_args[CONFIG_TEXT];
     char     log_level[CONFIG_TEXT];
+    char     memory[CONFIG_TEXT];               /* auto, image, classic */
 
     /* numbers: config_reload() may change them at any time */
     config_number_t  zone_vms;                  /* slots, 1..1048576 */
@@ -85,6 +86,7 @@ struct config_s {
 
     config_number_t  stats_interval;            /* ms, or never: -1 */
     config_number_t  idle_timeout;              /* the same */
+    config_number_t  park_after;                /* the same */
     config_number_t  save_after;                /* the same */
 
     config_number_t  libvirt_timeout_set;       /* it is not the default */

@@ -144,6 +144,15 @@ config_check(config_t *config, hatch_err_t *err)
     const char      *p;
     struct in_addr   in;
 
+    if (strcmp(config->memory, "auto") != 0
+        && strcmp(config->memory, "image") != 0
+        && strcmp(config->memory, "classic") != 0)
+    {
+        return hatch_err_set(err, HATCH_ERR_INVALID, "\"memory\" must be "
+                             "\"auto\", \"image\" or \"classic\", not "
+                             "\"%.40s\"", config->memory);
+    }
+
     if (strcmp(config->virt_type, "auto") != 0
         && strcmp(config->virt_type, "kvm") != 0
         && strcmp(config->virt_type, "qemu") != 0)

@@ -32,6 +32,7 @@
  * many of each kind may.
  */
 #define IDLE_PAUSES      32
+#define IDLE_PARKS       4
 #define IDLE_SAVES       4
 #define IDLE_WAKES       64
 #define IDLE_HUNG        32
@@ -80,6 +81,14 @@ idle_failed(const table_due_t *due, uint64_t room, const hatch_err_t *err)
 }
 
 
+/* What is said of one that slept. */
+static const char *const  idle_done[] = {
+    [TABLE_PAUSE] = "idle, paused",
+    [TABLE_PARK] = "paused for a while, parked",
+    [TABLE_SAVE] = "paused for long, saved"
+};
+
+
 static void
 idle_do(const table_due_t *due)
 {
@@ -89,11 +98,12 @@ idle_do(const table_due_t *due)
 
     rc = due->todo == TABLE_PAUSE
          ? vm_idle_pause(idle.config, due->id, &err)
+         : due->todo == TABLE_PARK
+         ? vm_idle_park(idle.config, due->id, &room, &err)
          : vm_idle_save(idle.config, due->id, &room, &err);
 
     if (rc == 0) {
-        log_event(LOG_INFO, "%s: %s", due->id, due->todo == TABLE_PAUSE
-                  ? "idle, paused" : "paused for long, saved");
+        log_event(LOG_INFO, "%s: %s", due->id, idle_done[due->todo]);
 
     } else if (rc == HATCH_ERR_UNAVAILABLE || rc == HATCH_ERR_BUSY) {
         table_sleep_later(due->id, hatch_clock_ms() + IDLE_STEP_MAX);
@@ -161,10 +171,11 @@ static void
 idle_room(unsigned room[TABLE_TODOS])
 {
     uint64_t     now = hatch_clock_ms();
-    unsigned     hung[TABLE_TODOS] = { 0, 0, 0 };
+    unsigned     hung[TABLE_TODOS] = { 0, 0, 0, 0 };
     idle_job_t  *job;
 
     room[TABLE_PAUSE] = IDLE_PAUSES;
+    room[TABLE_PARK] = IDLE_PARKS;
     room[TABLE_SAVE] = IDLE_SAVES;
     room[TABLE_WAKE] = IDLE_WAKES;
 
@@ -197,7 +208,7 @@ idle_look(void)
     size_t       i, n;
     unsigned     room[TABLE_TODOS];
     uint64_t     now, next;
-    table_due_t  due[IDLE_PAUSES + IDLE_SAVES + IDLE_WAKES];
+    table_due_t  due[IDLE_PAUSES + IDLE_PARKS + IDLE_SAVES + IDLE_WAKES];
 
     activity_refresh(idle.config, wake_connected(), table_remember_requests);
 

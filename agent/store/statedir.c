@@ -100,7 +100,8 @@ statedir_open(const config_t *config, hatch_err_t *err)
     } folders[] = {
         { "images", 0700 }, { "templates", 0700 }, { "pending", 0700 },
         { "snapshots", 0711 }, { "disks", 0711 }, { "seeds", 0711 },
-        { "saved", 0700 }, { "vms", 0700 }, { "running", 0700 }
+        { "saved", 0700 }, { "vms", 0700 }, { "running", 0700 },
+        { "memory", 0711 }
     };
 
     rc = statedir_mkdir(config->image_dir, 0755, err);

@@ -9,7 +9,7 @@
  *   saved/VM.json           saved.c         test/VM             files.c
  *   vms/VM.json             orphan_note.c   lock                here
  *   owner.json              statedir_owner.c    running/VM          again.c
- *   boot_id                 again.c
+ *   boot_id                 again.c         memory/VM.*         memory_record.c
  */
 
 #ifndef HATCH_AGENT_STATEDIR_H_INCLUDED

@@ -79,6 +79,7 @@ static int
 template_keeps_null(const char *field)
 {
     return strcmp(field, "idle_timeout") == 0
+           || strcmp(field, "park_after") == 0
            || strcmp(field, "save_after") == 0;
 }
 

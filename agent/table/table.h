@@ -32,6 +32,19 @@
 #define VM_NEVER          (-1)      /* an idle time that does not come */
 
 
+/* How its memory is kept while it sleeps (vm/memory.h), from its next boot. */
+typedef enum {
+    VM_MEMORY_AUTO = 0,         /* as the host can: "classic" for now */
+    VM_MEMORY_IMAGE,
+    VM_MEMORY_CLASSIC           /* libvirt's managed save */
+} vm_memory_t;
+
+const char *vm_memory_name(vm_memory_t memory);
+
+/* 0, or -1: there is none of that name. */
+int vm_memory_parse(const char *text, vm_memory_t *memory);
+
+
 /* A VM's settings, as libvirt and our metadata there keep them; its state. */
 typedef struct {
     char            id[HATCH_ID_SIZE];
@@ -43,8 +56,10 @@ typedef struct {
     unsigned        mem_mib;
     unsigned        disk_mib;           /* 0: no disk */
     int64_t         idle_timeout;       /* ms until paused, or VM_NEVER */
+    int64_t         park_after;         /* ms until parked, or VM_NEVER */
     int64_t         save_after;         /* ms until saved, or VM_NEVER */
     int             autostart;          /* see vm/again.h */
+    vm_memory_t     memory;
     int             enable_network;
     int             has_seed;           /* a cloud-init drive */
     struct in_addr  guest_ip;           /* 0: none */
@@ -56,6 +71,8 @@ typedef struct {
     int             domain_id;          /* of this run of it, or -1 */
     int             restored;           /* it goes on from saved memory */
     int             suspended;          /* its guest did so itself (S3) */
+    int             imaged;             /* its memory may be an image */
+    int             parked;             /* and that is valid, while it stands */
     int             stalled;            /* it stands since its disk could not
                                            be written */
 

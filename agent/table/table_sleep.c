@@ -292,6 +292,16 @@ table_remember_requests(void)
 }
 
 
+/* Is it parked before it is saved? */
+static int
+table_parks(const entry_t *e)
+{
+    return e->vm.imaged && !e->vm.parked && e->vm.park_after != VM_NEVER
+           && (e->vm.save_after == VM_NEVER
+               || e->vm.park_after < e->vm.save_after);
+}
+
+
 /* What comes next by its state, and after how long without use. */
 static int64_t
 table_next(const entry_t *e, table_todo_t *todo)
@@ -302,6 +312,11 @@ table_next(const entry_t *e, table_todo_t *todo)
     }
 
     if (e->observed == HATCH_STATE_PAUSED) {
+        if (table_parks(e)) {
+            *todo = TABLE_PARK;
+            return e->vm.park_after;
+        }
+
         *todo = TABLE_SAVE;
         return e->vm.save_after;
     }

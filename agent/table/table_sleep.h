@@ -52,12 +52,13 @@ void table_use(const char *id);
 
 typedef enum {
     TABLE_PAUSE,                /* idle for idle_timeout */
+    TABLE_PARK,                 /* paused for park_after, with an image */
     TABLE_SAVE,                 /* paused for save_after */
     TABLE_WAKE                  /* used since it fell asleep by itself */
 } table_todo_t;
 
 
-#define TABLE_TODOS  3
+#define TABLE_TODOS  4
 
 
 typedef struct {

@@ -47,7 +47,7 @@ static struct {
 void
 sync_observed(const vm_t *vm, hatch_state_t state)
 {
-    sync_.listener->observed(vm, state);
+    sync_.listener->observed(sync_.config, vm, state);
 }
 
 

@@ -32,7 +32,8 @@ typedef struct {
     void (*settled)(void);
 
     /* what libvirt says of a VM is in the table; any thread that asks it */
-    void (*observed)(const vm_t *vm, hatch_state_t state);
+    void (*observed)(const config_t *config, const vm_t *vm,
+                     hatch_state_t state);
 } sync_listener_t;
 
 /* Starts the thread.  `handlers` of virt_init() are sync's own. */

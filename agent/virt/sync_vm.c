@@ -7,6 +7,7 @@
 #include "virt_cleanup.h"
 #include "xml.h"
 #include "core/log.h"
+#include "store/memory_record.h"
 #include "store/pending.h"
 #include "table/table_sleep.h"
 
@@ -17,11 +18,21 @@
 #define SYNC_TRIES  10
 
 
+/* Of one that is up. */
+static void
+sync_image(vm_t *vm, int stands)
+{
+    vm->imaged = vm->domain_id != -1 && memory_is_there(vm->id);
+    vm->parked = vm->imaged && stands
+                 && memory_word(vm->id) == MEMORY_VALID;
+}
+
+
 static int
 sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
     hatch_err_t *err)
 {
-    int  number, reason, saved;
+    int  number, reason;
 
     if (virDomainGetState(domain, &number, &reason, 0) == -1) {
         return virt_error(err, "cannot read the state");
@@ -36,6 +47,8 @@ sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
                    ? reason != VIR_DOMAIN_PAUSED_STARTING_UP
                    : reason == VIR_DOMAIN_RUNNING_RESTORED
                      || reason == VIR_DOMAIN_RUNNING_FROM_SNAPSHOT;
+
+    sync_image(vm, number == VIR_DOMAIN_PAUSED);
 
     switch (number) {
 
@@ -71,9 +84,8 @@ sync_state(virDomainPtr domain, vm_t *vm, hatch_state_t *state,
         return 0;
     }
 
-    saved = virDomainHasManagedSaveImage(domain, 0);
-
-    *state = saved == 1 ? HATCH_STATE_SNAPSHOTTED
+    *state = virDomainHasManagedSaveImage(domain, 0) == 1
+             || memory_is_valid(vm->id) ? HATCH_STATE_SNAPSHOTTED
              : reason == VIR_DOMAIN_SHUTOFF_CRASHED
                || reason == VIR_DOMAIN_SHUTOFF_FAILED
              ? HATCH_STATE_ERROR : HATCH_STATE_STOPPED;

@@ -62,6 +62,17 @@ char *xml_memory_snapshot(const char *path, int has_disk, int has_seed);
  */
 char *xml_edit_domain(const char *text, const vm_t *vm, int isolated);
 
+/*
+ * A domain's XML with its memory a private mapping of file, of that many bytes;
+ * incoming: for a QEMU that loads the state of its devices first.  What it had
+ * of this before is replaced.  What the caller frees, or NULL.
+ */
+char *xml_with_memory(const char *text, const char *file, uint64_t bytes,
+    int incoming);
+
+/* Why this domain's memory cannot be an image, or NULL: it can. */
+const char *xml_no_image(const char *text);
+
 /* A disk that a guest can write to and the agent did not make. */
 typedef struct {
     char      target[16];           /* "vdb" */
@@ -93,6 +104,12 @@ int xml_read_qemu_user(const char *text, uid_t *uid, gid_t *gid);
  * non-zero, which is returned.  -1 if the XML cannot be read.
  */
 int xml_each_file(const char *text, int (*each)(void *ctx, const char *path),
+    void *ctx);
+
+/*
+ * The same for the uppermost file of every disk that the guest may write to.
+ */
+int xml_each_disk(const char *text, int (*each)(void *ctx, const char *path),
     void *ctx);
 
 /*

@@ -99,3 +99,36 @@ xml_other_disk(const char *text, const char *ours, xml_other_disk_t *other)
 
     return found;
 }
+
+
+int
+xml_each_disk(const char *text, int (*each)(void *ctx, const char *path),
+    void *ctx)
+{
+    int                       rc = 0;
+    char                      path[1024];
+    xmlNodePtr                node;
+    cleanup_xmldoc xmlDocPtr  doc = xml_parse(text);
+
+    if (doc == NULL) {
+        return -1;
+    }
+
+    node = xml_child(xmlDocGetRootElement(doc), "devices");
+
+    for (node = node != NULL ? node->children : NULL; node != NULL && rc == 0;
+         node = node->next)
+    {
+        if (node->type != XML_ELEMENT_NODE
+            || xmlStrcmp(node->name, BAD_CAST "disk") != 0
+            || xml_child(node, "readonly") != NULL)
+        {
+            continue;
+        }
+
+        disks_file(node, path, sizeof(path));
+        rc = path[0] != '\0' ? each(ctx, path) : 0;
+    }
+
+    return rc;
+}

@@ -57,7 +57,9 @@ xml_attributes(const vm_t *vm, xml_attributes_t *a)
     xml_add_number(a, "updated", (int64_t) vm->updated);
     xml_add_timeout(a, "idle_timeout", vm->idle_timeout);
     xml_add_timeout(a, "save_after", vm->save_after);
+    xml_add_timeout(a, "park_after", vm->park_after);
     xml_add_number(a, "autostart", vm->autostart != 0);
+    xml_add(a, "memory", vm_memory_name(vm->memory));
     xml_add(a, "boot_args", vm->boot_args);
 
     if (vm->enable_network) {
@@ -144,6 +146,26 @@ xml_get_autostart(xmlNodePtr node, int *autostart)
 }
 
 
+/* Domains of before have none. */
+static int
+xml_get_memory(xmlNodePtr node, vm_t *vm)
+{
+    char  text[XML_VALUE_SIZE];
+
+    vm->memory = VM_MEMORY_CLASSIC;
+    vm->park_after = VM_NEVER;
+
+    if (xmlHasProp(node, BAD_CAST "memory") == NULL) {
+        return 0;
+    }
+
+    return xml_get_string(node, "memory", text, sizeof(text)) == 0
+           && vm_memory_parse(text, &vm->memory) == 0
+           && xml_get_timeout(node, "park_after", &vm->park_after) == 0
+           ? 0 : -1;
+}
+
+
 /* NULL, or the name of the attribute that is not as we write it. */
 static const char *
 xml_read_attributes(xmlNodePtr node, vm_t *vm)
@@ -180,9 +202,10 @@ xml_read_attributes(xmlNodePtr node, vm_t *vm)
     }
 
     if (xml_get_timeout(node, "idle_timeout", &vm->idle_timeout) != 0
-        || xml_get_timeout(node, "save_after", &vm->save_after) != 0)
+        || xml_get_timeout(node, "save_after", &vm->save_after) != 0
+        || xml_get_memory(node, vm) != 0)
     {
-        return "idle_timeout or save_after";
+        return "idle_timeout, save_after, memory or park_after";
     }
 
     if (xml_get_autostart(node, &vm->autostart) != 0) {

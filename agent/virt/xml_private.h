@@ -43,7 +43,7 @@ int xml_get_ip(xmlNodePtr node, const char *name, struct in_addr *ip);
 
 /* --- xml_metadata.c --- */
 
-#define XML_ATTRIBUTES  16
+#define XML_ATTRIBUTES  24
 #define XML_VALUE_SIZE  24
 
 

@@ -2,12 +2,14 @@
 
 #include "files.h"
 #include "again.h"
+#include "memory.h"
 #include "orphan.h"
 #include "routes.h"
 #include "saved.h"
 #include "snapshot.h"
 #include "core/log.h"
 #include "store/disk.h"
+#include "store/memory_record.h"
 #include "store/pending.h"
 #include "store/seed.h"
 #include "store/statedir.h"
@@ -57,6 +59,7 @@ files_delete_data(const config_t *config, const char *vm)
 {
     seed_delete(config, vm);
     disk_delete(config, vm);
+    memory_purge(config, vm);
     snapshot_delete_vm(config, vm);
     orphan_delete_snapshots(config, vm);
 }
@@ -142,7 +145,7 @@ files_find_vms(const config_t *config, json_object *ids)
     size_t  i;
 
     static const char *const  folders[] = {
-        "seeds", "disks", "pending", "saved", ORPHAN_FOLDER,
+        "seeds", "disks", "pending", "saved", MEMORY_FOLDER, ORPHAN_FOLDER,
         FILES_TEST_FOLDER
     };
 
@@ -242,6 +245,7 @@ files_open(const config_t *config, virConnectPtr conn, hatch_err_t *err)
         return hatch_err_errno(err, errno, "cannot create \"%s\"", path);
     }
 
+    memory_recover(config, conn);
     snapshot_tidy(config);
     pending_tidy(config);
     files.opened = 1;

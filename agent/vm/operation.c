@@ -14,7 +14,8 @@
 
 static const operation_t *const  operations[] = {
     &create_operation, &delete_operation, &snapshot_operation,
-    &restore_operation, &sleep_operation, &wake_operation, &unsnap_operation
+    &restore_operation, &sleep_operation, &image_operation, &park_operation,
+    &load_operation, &wake_operation, &unsnap_operation
 };
 
 #define OPERATIONS  (sizeof(operations) / sizeof(operations[0]))

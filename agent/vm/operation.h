@@ -8,6 +8,9 @@
  *   snapshot   paused memory disk recorded resumed slept
  *   restore    staged swapped defined restored running kept
  *   sleep      saved noted                             without a note
+ *   image      pages devices recorded ended            without a note
+ *   load       started loaded used                      without a note
+ *   park       pages devices recorded dropped          without a note
  *   wake       prepared started running                without a note
  *   unsnap     forgotten files                         without a note
  *
@@ -75,6 +78,9 @@ extern const operation_t  delete_operation;
 extern const operation_t  snapshot_operation;
 extern const operation_t  restore_operation;
 extern const operation_t  sleep_operation;
+extern const operation_t  image_operation;
+extern const operation_t  park_operation;
+extern const operation_t  load_operation;
 extern const operation_t  wake_operation;
 extern const operation_t  unsnap_operation;
 

@@ -7,6 +7,7 @@
 #include "saved_file.h"
 #include "snapshot.h"
 #include "core/cleanup.h"
+#include "store/memory_record.h"
 #include "store/pending.h"
 #include "store/records.h"
 #include "table/table.h"
@@ -145,6 +146,7 @@ walk_entry(void *ctx, const char *name)
             file.what = "note";
         }
 
+        file.aside = strstr(name, ".aside-") != NULL;
         (void) snprintf(file.vm, sizeof(file.vm), "%.*s", (int) n, name);
         statedir_path(walk->config, walk->folder, name, "", file.path);
         walk->visit(walk->ctx, &file);
@@ -292,6 +294,7 @@ orphan_walk(const config_t *config,
         const char  *what;
     } folders[] = {
         { "disks", "disk" }, { "seeds", "seed" }, { "saved", "note" },
+        { MEMORY_FOLDER, "saved_memory" },
         { ORPHAN_FOLDER, "note" }
     };
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "durable.h"
+#include "memory.h"
 #include "operation.h"
 #include "saved_file.h"
 #include "snapshot.h"
@@ -155,9 +156,10 @@ restore_has_run(vm_op_t *op, hatch_err_t *err)
 static int
 restore_start(vm_op_t *op, hatch_err_t *err)
 {
-    int           rc;
-    char          path[STATEDIR_PATH];
-    json_object  *record = op->arg;
+    int                  rc;
+    char                 path[STATEDIR_PATH];
+    json_object         *record = op->arg;
+    cleanup_free char   *xml = NULL;
 
     rc = vm_prepare_start(op, err);
     if (rc != 0) {
@@ -168,7 +170,14 @@ restore_start(vm_op_t *op, hatch_err_t *err)
     snapshot_path(op->config, hatch_json_string(record, "id", ""),
                   SNAPSHOT_MEMORY, path);
 
-    if (virDomainRestoreFlags(op->lease.conn, path, NULL,
+    xml = virDomainSaveImageGetXMLDesc(op->lease.conn, path, 0);
+    rc = xml != NULL
+         ? memory_prepare(op, xml, (unsigned) hatch_json_integer(record,
+                                                      "mem_mib", 0), err)
+         : 0;
+    rc = rc == 0 ? memory_use(op, err) : rc;
+
+    if (rc == 0 && virDomainRestoreFlags(op->lease.conn, path, NULL,
                               virt_driver(op->lease.conn)->restore_flags)
         == -1)
     {

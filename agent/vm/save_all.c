@@ -2,10 +2,12 @@
 
 #include "save_all.h"
 #include "again.h"
+#include "memory.h"
 #include "saved.h"
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "core/work.h"
+#include "store/memory_record.h"
 #include "store/pending.h"
 #include "store/statedir.h"
 #include "store/statedir_owner.h"
@@ -93,6 +95,32 @@ save_rouse(virDomainPtr domain, hatch_err_t *err)
 }
 
 
+/* Into its image, if it has one: 1.  Else libvirt is to save it. */
+static int
+save_image(vm_op_t *op)
+{
+    int          state, reason;
+    hatch_err_t  err;
+
+    if (!save.notes
+        || (!memory_is_valid(op->vm.id) && !memory_has_image(op))
+        || virDomainGetState(op->domain, &state, &reason, 0) == -1
+        || (state == VIR_DOMAIN_RUNNING && virDomainSuspend(op->domain) == -1))
+    {
+        return 0;
+    }
+
+    if (memory_sleep(op, &err) == 0) {
+        return 1;
+    }
+
+    log_event(LOG_WARN, "%s: it is saved by libvirt, not into its memory "
+              "image: %s", op->vm.id, err.text);
+
+    return 0;
+}
+
+
 /* Each has a connection of its own: one that hangs must hold up no other. */
 static int
 save_one(const vm_t *vm, hatch_err_t *err)
@@ -112,7 +140,20 @@ save_one(const vm_t *vm, hatch_err_t *err)
         return virt_error(err, "cannot look up the VM");
     }
 
+    memset(&op, 0, sizeof(op));
+    op.config = save.config;
+    op.lease.conn = conn;
+    op.domain = domain;
+    op.vm = *vm;
+
     rc = save_rouse(domain, err);
+
+    if (rc == 0 && save_image(&op)) {
+        return 0;
+    }
+
+    /* libvirt may let it run before it is saved */
+    rc = rc == 0 && save.notes ? memory_use(&op, err) : rc;
 
     /* as at a sleep: however it was, it wakes running */
     if (rc == 0 && virDomainManagedSave(domain, VIR_DOMAIN_SAVE_RUNNING) == -1)
@@ -121,10 +162,6 @@ save_one(const vm_t *vm, hatch_err_t *err)
     }
 
     if (rc == 0 && save.notes) {
-        memset(&op, 0, sizeof(op));
-        op.config = save.config;
-        op.lease.conn = conn;
-        op.vm = *vm;
         saved_note(&op);
     }
 

@@ -1,11 +1,13 @@
 #define _GNU_SOURCE
 
 #include "durable.h"
+#include "memory.h"
 #include "saved.h"
 #include "saved_file.h"
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "core/work.h"
+#include "store/memory_record.h"
 #include "table/table_sleep.h"
 #include "table/table_stats.h"
 #include "virt/host.h"
@@ -25,10 +27,25 @@ typedef enum {
 } saved_start_t;
 
 
+/* The domain that was saved may have an image for its memory. */
+static int
+saved_prepare(vm_op_t *op, hatch_err_t *err)
+{
+    cleanup_free char  *xml = virDomainManagedSaveGetXMLDesc(op->domain, 0);
+
+    return xml != NULL ? memory_prepare(op, xml, op->vm.mem_mib, err) : 0;
+}
+
+
 static saved_start_t
 saved_try(vm_op_t *op, hatch_err_t *err)
 {
     virt_class_t  class;
+
+    /* whatever comes up now, the image is of before */
+    if (memory_use(op, err) != 0 || saved_prepare(op, err) != 0) {
+        return SAVED_UNKNOWN;
+    }
 
     work_step("starting the VM", host_save_timeout(op->config));
 
@@ -119,7 +136,7 @@ saved_give_up(vm_op_t *op, const char *why, hatch_err_t *err)
               aside);
     table_count(TABLE_LOST_SAVE);
 
-    return saved_try(op, err) == SAVED_STARTED ? 0 : (int) err->code;
+    return memory_boot(op, err);
 }
 
 
@@ -236,7 +253,7 @@ saved_restore(vm_op_t *op, hatch_err_t *err)
 int
 saved_start(vm_op_t *op, hatch_err_t *err)
 {
-    int  saved;
+    int  rc, saved;
 
     saved = virDomainHasManagedSaveImage(op->domain, 0);
 
@@ -249,13 +266,31 @@ saved_start(vm_op_t *op, hatch_err_t *err)
         return saved_restore(op, err);
     }
 
-    return saved_try(op, err) == SAVED_STARTED ? 0 : (int) err->code;
+    if (memory_is_valid(op->vm.id)) {
+        rc = memory_wake(op, err);
+
+        if (rc <= 0) {
+            return rc;
+        }
+    }
+
+    return memory_boot(op, err);
 }
 
 
 int
 saved_drop(vm_op_t *op, hatch_err_t *err)
 {
+    int  rc;
+
+    if (memory_is_valid(op->vm.id)) {
+        rc = memory_drop(op, err);
+
+        if (rc != 0 || virDomainHasManagedSaveImage(op->domain, 0) != 1) {
+            return rc;
+        }
+    }
+
     if (virDomainManagedSaveRemove(op->domain, 0) == 0) {
         return durable_memory(op, err);
     }

@@ -2,6 +2,7 @@
 
 #include "vm.h"
 #include "durable.h"
+#include "memory.h"
 #include "operation.h"
 #include "saved.h"
 #include "vm_private.h"
@@ -111,6 +112,19 @@ vm_shutdown(vm_op_t *op, int64_t timeout, hatch_err_t *err)
 }
 
 
+/* One that is parked would go on from it, which nobody wants who stops it. */
+static void
+vm_stop_image(const vm_op_t *op)
+{
+    hatch_err_t  err;
+
+    if (memory_use(op, &err) != 0) {
+        log_event(LOG_WARN, "%s: it is stopped, and its memory image could "
+                  "not be marked used: %s", op->vm.id, err.text);
+    }
+}
+
+
 int
 vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
     vm_t *vm, hatch_err_t *err)
@@ -140,6 +154,7 @@ vm_stop(const config_t *config, const char *id, int force, int64_t timeout,
     vm_step(&op, "stopping the VM");
 
     if (virDomainIsActive(op.domain) != 0) {
+        vm_stop_image(&op);
         rc = vm_shutdown(&op, force ? 0 : timeout, err);
 
     } else if (op.vm.state == HATCH_STATE_SNAPSHOTTED) {
@@ -275,8 +290,11 @@ vm_change(const config_t *config, const char *id, const vm_patch_t *patch,
     new.mem_mib = patch->mem_mib != 0 ? patch->mem_mib : op.vm.mem_mib;
     new.idle_timeout = patch->has_idle_timeout ? patch->idle_timeout
                                                : op.vm.idle_timeout;
+    new.park_after = patch->has_park_after ? patch->park_after
+                                           : op.vm.park_after;
     new.save_after = patch->has_save_after ? patch->save_after
                                            : op.vm.save_after;
+    new.memory = patch->has_memory ? patch->memory : op.vm.memory;
     new.autostart = patch->has_autostart ? patch->autostart : op.vm.autostart;
 
     hardware = new.vcpu_count != op.vm.vcpu_count

@@ -25,8 +25,10 @@ typedef struct {
     unsigned         mem_mib;
     unsigned         disk_mib;
     int64_t          idle_timeout;      /* always set */
+    int64_t          park_after;        /* the same */
     int64_t          save_after;        /* always set */
     int              autostart;
+    vm_memory_t      memory;
     int              enable_network;
     struct in_addr   guest_ip;
     const char      *guest_mac;
@@ -40,11 +42,15 @@ typedef struct {
     unsigned         vcpu_count;
     unsigned         mem_mib;
     int64_t          idle_timeout;
+    int64_t          park_after;
     int64_t          save_after;
     unsigned         has_idle_timeout:1;
+    unsigned         has_park_after:1;
     unsigned         has_save_after:1;
     unsigned         has_autostart:1;
     unsigned         autostart:1;
+    unsigned         has_memory:1;
+    vm_memory_t      memory;            /* from the next boot on */
 } vm_patch_t;
 
 

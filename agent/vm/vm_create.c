@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "files.h"
+#include "memory.h"
 #include "routes.h"
 #include "vm.h"
 #include "durable.h"
@@ -134,8 +135,10 @@ vm_settings(const config_t *config, const vm_request_t *request,
     vm->mem_mib = request->mem_mib != 0
                   ? request->mem_mib : (unsigned) config->default_mem_mib;
     vm->idle_timeout = request->idle_timeout;
+    vm->park_after = request->park_after;
     vm->save_after = request->save_after;
     vm->autostart = request->autostart;
+    vm->memory = request->memory;
     vm->enable_network = request->enable_network;
     vm->has_seed = request->user_data != NULL || image->rootfs_path[0] != '\0';
     vm->guest_ip = request->guest_ip;
@@ -277,11 +280,7 @@ create_define(vm_op_t *op, hatch_err_t *err)
 static int
 create_start(vm_op_t *op, hatch_err_t *err)
 {
-    int  rc = 0;
-
-    if (virDomainCreate(op->domain) == -1) {
-        rc = vm_start_error(op, err);
-    }
+    int  rc = memory_boot(op, err);
 
     vm_end_start(op);
 

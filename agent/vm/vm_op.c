@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "durable.h"
+#include "memory.h"
 #include "vm_private.h"
 #include "core/work.h"
 #include "store/disk.h"
@@ -421,6 +422,12 @@ vm_is_active(vm_op_t *op, hatch_err_t *err)
 int
 vm_resume_now(vm_op_t *op, hatch_err_t *err)
 {
+    int  rc = memory_use(op, err);
+
+    if (rc != 0) {
+        return rc;
+    }
+
     return virDomainResume(op->domain) == 0
            ? 0 : virt_error(err, "cannot resume the VM");
 }

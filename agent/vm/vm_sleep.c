@@ -1,10 +1,12 @@
 #define _GNU_SOURCE
 
 #include "vm_sleep.h"
+#include "memory.h"
 #include "operation.h"
 #include "saved.h"
 #include "saved_file.h"
 #include "vm_private.h"
+#include "core/log.h"
 #include "core/work.h"
 #include "table/activity.h"
 #include "table/table_sleep.h"
@@ -97,6 +99,9 @@ sleep_step_save(vm_op_t *op, hatch_err_t *err)
 
     rc = vm_rouse(op, &state, err);
 
+    /* libvirt may let it run before it is saved */
+    rc = rc == 0 ? memory_use(op, err) : rc;
+
     if (rc == 0
         && virDomainManagedSave(op->domain, VIR_DOMAIN_SAVE_RUNNING) == -1)
     {
@@ -140,6 +145,62 @@ sleep_has_room(const vm_op_t *op, uint64_t before)
 }
 
 
+/*
+ * Its memory goes to the disk, and it stays paused.  Somebody who wants it ends
+ * that as they end a save: sleep_stop() is asked all the time.
+ */
+int
+vm_idle_park(const config_t *config, const char *id, uint64_t *room,
+    hatch_err_t *err)
+{
+    int      rc;
+    vm_t     vm;
+    vm_op_t  op;
+
+    rc = vm_begin_quick(&op, config, id, 0, err);
+    if (rc != 0) {
+        return sleep_begin_rc(rc);
+    }
+
+    *room = 0;
+
+    if (op.vm.state != HATCH_STATE_PAUSED || !table_save_begin(id)) {
+        vm_drop(&op);
+        return 1;
+    }
+
+    rc = memory_park(&op, err);
+    table_save_end(id);
+
+    rc = vm_end(&op, rc, &vm, err);
+
+    return rc != 0 && table_wanted(id) ? 1 : rc;
+}
+
+
+/* Into its image, if it has one and QEMU does not refuse. */
+static int
+sleep_save(vm_op_t *op, hatch_err_t *err)
+{
+    int  rc;
+
+    if (!memory_has_image(op)) {
+        return operation_run(&sleep_operation, op, err);
+    }
+
+    rc = memory_sleep(op, err);
+
+    if (rc != HATCH_ERR_CONFLICT && rc != HATCH_ERR_DENIED) {
+        return rc;
+    }
+
+    log_event(LOG_WARN, "%s: it is saved by libvirt, not into its memory "
+              "image: %s", op->vm.id, err->text);
+
+    return operation_run(&sleep_operation, op, err);
+}
+
+
 int
 vm_idle_save(const config_t *config, const char *id, uint64_t *room,
     hatch_err_t *err)
@@ -167,7 +228,7 @@ vm_idle_save(const config_t *config, const char *id, uint64_t *room,
 
     table_doing(id, HATCH_STATE_SNAPSHOTTING);
 
-    rc = operation_run(&sleep_operation, &op, err);
+    rc = sleep_save(&op, err);
 
     left = rc == HATCH_ERR_FULL ? saved_file_room(&op) : -1;
     *room = left == -1 ? 0 : (uint64_t) left + 1;

@@ -18,6 +18,13 @@
 int vm_idle_pause(const config_t *config, const char *id, hatch_err_t *err);
 
 /*
+ * Parks a paused VM (memory.h).  1: somebody wants it.  *room as below, always
+ * 0 for now.
+ */
+int vm_idle_park(const config_t *config, const char *id, uint64_t *room,
+    hatch_err_t *err);
+
+/*
  * Saves the memory of a paused VM and ends its process.  1: somebody wants
  * the VM, so it was not saved.  2: nothing was tried, since the last time there
  * was no room, and there is not much more now.

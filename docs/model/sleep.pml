@@ -8,7 +8,9 @@
  *            answers.  May be killed at any step.
  *   agent    puts an idle VM to sleep: publishes "pausing", then looks at the
  *            stamp again; pauses; saves; a save is cancelled when somebody
- *            asks.  Wakes who is asked for.  May be killed at any step; the
+ *            asks.  Parks what is paused (its memory image is valid then), which
+ *            is cancelled the same way.  Wakes who is asked for; the image is
+ *            marked used before the guest runs.  May be killed at any step; the
  *            next one reads the truth from libvirt.
  *   clock    makes a stamp old.  A request in flight renews its stamp well
  *            within the idle time, so it cannot grow old under one.
@@ -18,13 +20,15 @@
  *
  * Properties:
  *
- *   assertions   no request is sent to a VM that does not run, and none is
- *                put to sleep under a request
+ *   assertions   no request is sent to a VM that does not run, none is put to
+ *                sleep under a request, and no guest runs while its memory
+ *                image is valid
  *   end states   no deadlock: everything ends with all requests answered
  *   answered     every request is answered in the end, or its worker died
  *
  * Break one step to see that the properties catch it (t/model.t):
- * -DNO_SECOND_LOOK, -DSTATE_BEFORE_STAMP, -DRUNNING_TOO_EARLY, -DASK_ONCE.
+ * -DNO_SECOND_LOOK, -DSTATE_BEFORE_STAMP, -DRUNNING_TOO_EARLY, -DASK_ONCE,
+ * -DUSED_TOO_LATE.
  */
 
 #define WORKERS   2
@@ -35,6 +39,7 @@
 mtype = { running, pausing, paused, saving, saved };
 
 mtype vm = running;
+bool  valid;                    /* its memory image: may it go on from it? */
 mtype state = running;
 bool  stamped;                  /* a stamp younger than the idle time */
 
@@ -71,28 +76,55 @@ inline fall_asleep()
 }
 
 
+/* The state stays; somebody who asks finds it paused, parked or not. */
+inline park()
+{
+    if
+    :: asked[0] || asked[1]     /* cancelled */
+    :: valid = true
+    fi
+}
+
+
+/* libvirt may let the guest run before it is saved. */
 inline save()
 {
     state = saving;
     if
+    :: valid -> vm = saved;     /* only its process ends */
+        state = saved
     :: asked[0] || asked[1] ->
-        vm = running;           /* cancelled: libvirt lets it run */
+        valid = false;
+        run_it();               /* cancelled: libvirt lets it run */
         state = running
-    :: vm = saved;
+    :: else -> vm = saved;
         state = saved
     fi
+}
+
+
+inline run_it()
+{
+    atomic { vm = running; assert(!valid) }
 }
 
 
 /* By resume or restore; whoever asked is told when the zone says so. */
 inline wake(n)
 {
-#ifndef RUNNING_TOO_EARLY
-    vm = running;
+#ifdef RUNNING_TOO_EARLY
+    valid = false;
     state = running;
+    run_it();
 #else
+#ifdef USED_TOO_LATE
+    run_it();
+    valid = false;
+#else
+    valid = false;
+    run_it();
+#endif
     state = running;
-    vm = running;
 #endif
     atomic { asked[n] = false; ready[n] = true }
 }
@@ -106,6 +138,7 @@ inline agent_life()
 end_agent:
     do
     :: state == running && !stamped -> fall_asleep()
+    :: state == paused && !asked[0] && !asked[1] && !valid -> park()
     :: state == paused && !asked[0] && !asked[1] -> save()
     :: asked[0] -> wake(0)
     :: asked[1] -> wake(1)

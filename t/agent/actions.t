@@ -68,8 +68,14 @@ my $vm = create_vm({ name => 'one' });
 my $id = $vm->{id};
 is($vm->{idle_timeout}, 600, 'idle_timeout of the configuration');
 is($vm->{save_after}, 1800, 'save_after');
+is($vm->{park_after}, 60, 'park_after');
+is($vm->{memory}, 'auto', 'memory');
+ok(!$vm->{parked}, 'not parked');
 my $r = api('PATCH', "/vms/$id", { name => 'two', idle_timeout => 1.25,
-                                   save_after => undef });
+                                   save_after => undef, park_after => 3.5,
+                                   memory => 'classic' });
+is($r->{json}{park_after}, 3.5, 'park_after');
+is($r->{json}{memory}, 'classic', 'memory');
 is($r->{json}{name}, 'two', 'name');
 is($r->{json}{idle_timeout}, 1.25, 'a fraction of a second');
 ok(exists $r->{json}{save_after} && !defined $r->{json}{save_after}, 'never');
@@ -85,6 +91,8 @@ for ([{}, 400, 'nothing to change'],
      [{ mem_mib => 1 }, 400, '"mem_mib" must be 128'],
      [{ state => 'running' }, 400, 'unknown field "state"'],
      [{ guest_ip => '10.201.0.9' }, 400, 'unknown field "guest_ip"'],
+     [{ memory => 'none' }, 400, '"memory" must be "auto", "image" or'],
+     [{ park_after => 'x' }, 400, '"park_after" must be a number'],
      [{ idle_timeout => 'x' }, 400, '"idle_timeout" must be a number'],
      [{ mem_mib => 256 }, 409, 'cannot change "mem_mib" of the VM: it is run'],
      [{ vcpu_count => 2 }, 409, 'cannot change "vcpu_count" of the VM'])

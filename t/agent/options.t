@@ -87,6 +87,8 @@ refused('environment', 'HATCH_DEFAULT_MEM_MIB: "default_mem_mib" must be 128',
         { HATCH_DEFAULT_MEM_MIB => 1 });
 refused('virt_type', '"virt_type" must be auto, kvm or qemu, not "xen"',
         { HATCH_VIRT_TYPE => 'xen' });
+refused('memory', '"memory" must be "auto", "image" or "classic", not "all"',
+        { HATCH_MEMORY => 'all' });
 refused('log_level', '"log_level" must be error, warn, info or debug',
         { HATCH_LOG_LEVEL => 'loud' });
 refused('bridge_cidr', '"bridge_cidr" must be an IPv4 address and a prefix',

@@ -14,6 +14,7 @@ my $r = api('POST', '/templates', {
     name => 'small', description => 'For previews', image_id => 'img_default',
     user_data => "#cloud-config\n", vcpu_count => 2, mem_mib => 256,
     boot_args => 'quiet', idle_timeout => 2.5, save_after => undef,
+    park_after => 7.5, memory => 'image',
     disk_mib => 7, enable_network => JSON::PP::false,
 });
 my $t = $r->{json};
@@ -34,6 +35,8 @@ is($vm->{boot_args}, 'quiet', 'boot_args');
 is($vm->{disk_mib}, 7, 'disk_mib');
 is($vm->{idle_timeout}, 2.5, 'idle_timeout');
 is($vm->{save_after}, undef, 'save_after: never');
+is($vm->{park_after}, 7.5, 'park_after');
+is($vm->{memory}, 'image', 'memory');
 ok(!$vm->{enable_network}, 'enable_network');
 isnt($vm->{name}, 'small', 'not its name');
 ok(-s "$dir/state/seeds/$vm->{id}.iso", 'user_data');
@@ -71,6 +74,8 @@ refused('POST', '/templates', 400, { name => 'x', mem_mib => 64 },
         '"mem_mib" must be 128');
 refused('POST', '/templates', 400, { name => 'x', mem_mib => undef },
         '"mem_mib" must be an integer');
+refused('POST', '/templates', 400, { name => 'x', memory => 'disk' },
+        '"memory" must be "auto", "image" or "classic", not "disk"');
 refused('POST', '/templates', 400, { name => 'x', idle_timeout => '5m' },
         '"idle_timeout" must be a number of seconds');
 refused('POST', '/templates', 400, { name => 'x', boot_args => "\t" },

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # Crash consistency: the agent is killed, or a step fails, at every fault point
-# of create, delete, snapshot and restore.  Afterwards there is the whole VM
+# of create, delete, snapshot and restore (those of memory images:
+# image_crash.t).  Afterwards there is the whole VM
 # or nothing of it, its memory and disk belong together, and no file,
 # reservation, metadata or note is left over.
 
@@ -18,7 +19,7 @@ my %points;
 /^(\w+)\.(\w+)$/ and $points{$1}{$2} = 1
     for split /\n/, `HATCH_FAULT=list $Test::Hatch::build/hatch-agent`;
 is(join(' ', sort keys %points),
-   'create delete restore sleep snapshot unsnap wake',
+   'create delete image load park restore sleep snapshot unsnap wake',
    'the operations have points');
 
 guest_files();

@@ -187,6 +187,22 @@ test_metadata(void)
     is_int(xml_read_metadata(whole, &vm, &err), 0, "metadata");
     is_int(vm.idle_timeout, VM_NEVER, "never");
     is_int(vm.autostart, 0, "no autostart, as before there was one");
+    is_int(vm.memory, VM_MEMORY_CLASSIC, "nor a memory image");
+    is_int(vm.park_after, VM_NEVER, "nor is it parked");
+    is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
+                             "disk_mib='1' enable_network='0' seed='0' "
+                             "created='1' updated='2' idle_timeout='never' "
+                             "save_after='3' boot_args='' memory='image' "
+                             "park_after='500'/>", &vm, &err), 0,
+           "metadata with them");
+    is_int(vm.memory, VM_MEMORY_IMAGE, "which are read");
+    is_int(vm.park_after, 500, "both");
+    is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
+                             "disk_mib='1' enable_network='0' seed='0' "
+                             "created='1' updated='2' idle_timeout='never' "
+                             "save_after='3' boot_args='' memory='other' "
+                             "park_after='500'/>", &vm, &err),
+           HATCH_ERR_CORRUPT, "or are wrong");
     is_int(xml_read_metadata("<vm name='' image_id='a' template_id='' "
                              "disk_mib='1' enable_network='0' seed='0' "
                              "created='1' updated='2' idle_timeout='never' "

@@ -19,7 +19,9 @@ use Test::Hatch ();
 use Test::More;
 
 our @EXPORT = qw(guest_files guest_agent guest_image guest_page guest_state
-                 lock_disk unlock_disk);
+                 lock_disk unlock_disk real_disk);
+
+my $real;
 
 # How long a guest may take to boot and answer under software emulation, s.
 use constant BOOTS => 90;
@@ -56,6 +58,31 @@ sub guest_image {
     });
     is($r->{status}, 201, 'an image') or diag $r->{body};
     return $r->{json}{id};
+}
+
+
+# A disk of its own for the agent's state, an ext4 in a file: what a world has
+# else is in memory, and there a hole that was read takes room.
+sub real_disk {
+    my ($size) = @_;
+    my $state = "$Test::Hatch::dir/state";
+
+    mkdir $state;
+    system('truncate', '-s', $size // '2G', "$Test::Hatch::dir/ext4") == 0
+        or die;
+    system('mkfs.ext4', '-q', '-F', '-m', '0', "$Test::Hatch::dir/ext4") == 0
+        or die;
+    system('mount', '-o', 'loop', "$Test::Hatch::dir/ext4", $state) == 0 or die;
+    rmdir "$state/lost+found";
+    $real = $state;
+    return $state;
+}
+
+
+# The file goes with the test's directory.
+END {
+    local $?;
+    system('umount', '-l', $real) if $real;
 }
 
 
