@@ -173,7 +173,7 @@ $(BUILD)/unit/agent.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/builds.t t/cache.t t/contract.t t/deploy.t \
               t/dist.t t/example.t t/man.t t/model.t t/reliability.t \
-              t/upstream.t,\
+              t/upstream.t t/world.t,\
               $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
