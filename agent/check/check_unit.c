@@ -16,6 +16,7 @@
 
 
 #define CHECK_UNIT     "hatch-agent.service"
+#define CHECK_GUESTS   "hatch-guests.service"
 #define CHECK_SYSTEMD  "/run/systemd/system"
 
 /* What "systemctl show" says of a unit with many lines of ReadWritePaths=. */
@@ -62,7 +63,7 @@ check_is_below(const char *path, const char *folder)
 static int
 check_is_among(const char *path, const char *folders)
 {
-    char        *next, *folder, copy[CHECK_SHOWN];
+    char  *next, *folder, copy[CHECK_SHOWN];
 
     (void) snprintf(copy, sizeof(copy), "%s", folders);
 
@@ -93,6 +94,21 @@ check_unit_sees(check_t *check, const char *key, const char *path)
 }
 
 
+/* What the unit that was shown may write to. */
+static void
+check_unit_writable(const char *shown, char writable[CHECK_SHOWN])
+{
+    char  strict[16];
+
+    check_property(shown, "ReadWritePaths", writable, CHECK_SHOWN);
+    check_property(shown, "ProtectSystem", strict, sizeof(strict));
+
+    if (strcmp(strict, "strict") != 0) {
+        (void) snprintf(writable, CHECK_SHOWN, "/");
+    }
+}
+
+
 static void
 check_unit_writes(check_t *check, const char *key, const char *path,
     int is_file, const char *writable)
@@ -119,7 +135,7 @@ check_unit_writes(check_t *check, const char *key, const char *path,
 static void
 check_unit_paths(check_t *check, const char *shown)
 {
-    char             writable[CHECK_SHOWN], strict[16];
+    char             writable[CHECK_SHOWN];
     size_t           i;
     const config_t  *c = check->config;
 
@@ -139,13 +155,7 @@ check_unit_paths(check_t *check, const char *shown)
         }
     }
 
-    check_property(shown, "ReadWritePaths", writable, sizeof(writable));
-    check_property(shown, "ProtectSystem", strict, sizeof(strict));
-
-    if (strcmp(strict, "strict") != 0) {
-        (void) snprintf(writable, sizeof(writable), "/");
-    }
-
+    check_unit_writable(shown, writable);
     check_unit_writes(check, "zone", c->zone, 1, writable);
     check_unit_writes(check, "socket", c->socket, 1, writable);
     check_unit_writes(check, "wake_socket", c->wake_socket, 1, writable);
@@ -153,29 +163,61 @@ check_unit_paths(check_t *check, const char *shown)
 }
 
 
-void
-check_unit(check_t *check)
+/* 0, or -1: there is none. */
+static int
+check_show(const char *unit, char shown[CHECK_SHOWN])
 {
-    char         shown[CHECK_SHOWN], value[32];
+    char         value[32];
     hatch_err_t  err;
 
-    static const char *const  argv[] = {
-        "systemctl", "show", CHECK_UNIT, "--property=LoadState,LimitNOFILE,"
+    const char *const  argv[] = {
+        "systemctl", "show", unit, "--property=LoadState,LimitNOFILE,"
         "ProtectSystem,ProtectHome,PrivateTmp,ReadWritePaths", NULL
     };
 
-    /* another configuration is for an agent of somebody's own */
-    if ((check->config->file[0] != '\0'
-         && strcmp(check->config->file, CONFIG_FILE) != 0)
-        || access(CHECK_SYSTEMD, F_OK) == -1 || !tool_is_there(argv[0])
-        || tool_run(argv, "unit", shown, sizeof(shown), &err) != 0)
+    if (access(CHECK_SYSTEMD, F_OK) == -1 || !tool_is_there(argv[0])
+        || tool_run(argv, "unit", shown, CHECK_SHOWN, &err) != 0)
     {
-        return;
+        return -1;
     }
 
     check_property(shown, "LoadState", value, sizeof(value));
 
-    if (strcmp(value, "loaded") != 0) {
+    return strcmp(value, "loaded") == 0 ? 0 : -1;
+}
+
+
+/* The one that saves VMs when the host stops, and notes that. */
+static void
+check_unit_guests(const check_t *check)
+{
+    char         shown[CHECK_SHOWN], writable[CHECK_SHOWN];
+    const char  *folder = check->config->state_dir;
+
+    if (check_show(CHECK_GUESTS, shown) != 0) {
+        return;
+    }
+
+    check_unit_writable(shown, writable);
+
+    if (!check_is_among(folder, writable)) {
+        check_warn("\"state_dir\": " CHECK_GUESTS " cannot write in \"%s\", "
+                   "so it cannot note which memory it saves; say "
+                   "\"ReadWritePaths=%s\" there, too", folder, folder);
+    }
+}
+
+
+void
+check_unit(check_t *check)
+{
+    char  shown[CHECK_SHOWN], value[32];
+
+    /* another configuration is for an agent of somebody's own */
+    if ((check->config->file[0] != '\0'
+         && strcmp(check->config->file, CONFIG_FILE) != 0)
+        || check_show(CHECK_UNIT, shown) != 0)
+    {
         return;
     }
 
@@ -196,4 +238,5 @@ check_unit(check_t *check)
     }
 
     check_unit_paths(check, shown);
+    check_unit_guests(check);
 }
