@@ -51,8 +51,9 @@ LIBS_LIBS   = $(eval LIBS_LIBS := \
                 $$(shell pkg-config --libs $(LIBS) 2>/dev/null))$(LIBS_LIBS)
 
 .PHONY: all module agent deps image run test test-unit test-module test-agent \
-        test-e2e test-host test-power test-container test-cloud-init \
-        test-nginx test-suite test-all test-asan test-module-asan test-tsan \
+        test-e2e test-host test-in-host test-power test-container \
+        test-cloud-init test-nginx test-suite test-all test-asan \
+        test-module-asan test-tsan \
         test-valgrind soak bench bench-quick bench-wake check coverage fuzz \
         fuzz-targets fuzz-requests install install-agent install-module deb \
         deb-before dist clean help \
@@ -174,7 +175,7 @@ $(BUILD)/unit/pages.t: $(filter-out $(BUILD)/obj/agent/main.o,$(agent_o))
 # what runs nginx itself: again with reloads instead of restarts
 HUP_T       = $(filter-out t/builds.t t/cache.t t/contract.t t/deploy.t \
               t/dist.t t/example.t t/man.t t/model.t t/reliability.t \
-              t/upstream.t,\
+              t/upstream.t t/world.t,\
               $(wildcard t/*.t))
 
 build-tests: $(unit_t) $(TOOLS:%=$(BUILD)/unit/%)
@@ -224,6 +225,13 @@ test-e2e: test-ready
 ## test-host     the same where Debian's own libvirt and systemd run; the packages
 test-host: test-ready deb deb-before
 	@$(PROVE) t/host/*.t
+
+## test-in-host  the module's and the agent's tests in such a host, with the
+##               packages installed
+test-in-host: test-ready deb
+	@t/lib/in-host $(BUILD) env HATCH_BUILD=$(BUILD) \
+	    PERL5LIB=/srv/hatch/t/lib prove -j$(JOBS) --exec '' \
+	    t/*.t t/agent/*.t
 
 POWER_CYCLES ?= 20
 
@@ -375,7 +383,7 @@ SCRIPTS     = deploy/image/hatch-start deploy/nginx/site docs/model/check \
               util/build-nginx util/deps util/dist \
               util/fetch-kubernetes util/fetch-nginx util/fetch-test-nginx \
               util/suite util/run util/run-firewall util/run-inside \
-              t/lib/cgroups t/lib/host t/lib/traces t/lib/watched-nginx \
+              t/lib/cgroups t/lib/host t/lib/in-host t/lib/traces t/lib/watched-nginx \
               t/lib/world .ci/run
 # with a sanitizer the compiler sees fewer paths, and warns where there is none
 SANITIZE    = -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer \

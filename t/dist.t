@@ -61,4 +61,14 @@ is(qx('$Test::Hatch::build/hatch-agent' --version), "hatch-agent $version\n",
 like(slurp("$Test::Hatch::build/ngx_http_hatch_module.so"), qr/\Q$version\E\0/,
      'the module has it');
 
+# --- what the packages are built with, also on a machine with nothing ---
+
+my %has = map { $_ => 1 } map split(' ', $_),
+          slurp("$top/util/deps") =~ /^(?:build|run|deb)="(.*?)"$/msg;
+my ($wants) = slurp("$top/debian/control") =~ /^Build-Depends: (.*?)^\S/ms;
+my @missing = grep { !grep $has{s/ .*//r}, split / \| / }
+              grep !/^(?:debhelper-compat|dh-sequence-)/,
+              split /,\s+/, "build-essential, debhelper, " . $wants =~ s/\s+\z//r;
+is("@missing", '', 'util/deps installs what "make deb" needs');
+
 done();

@@ -143,6 +143,7 @@ check_user(const check_t *check)
         check_warn("this is user %s, but the agent is meant to be root; what "
                    "is said here counts for this user",
                    user != NULL ? user->pw_name : "?");
+        return;     /* only root gives files to groups */
     }
 
     group = check->config->gid != (gid_t) -1
@@ -189,8 +190,10 @@ check_user(const check_t *check)
 static void
 check_descriptors(const check_t *check)
 {
-    unsigned long  has = descriptors_max(), vms, wanted;
+    unsigned long  has, vms, wanted;
 
+    has = check->unit_descriptors != 0 ? check->unit_descriptors
+                                       : descriptors_max();
     vms = check->config->max_vms != 0 && check->config->max_vms < CHECK_PORTS
           ? (unsigned long) check->config->max_vms : CHECK_PORTS;
     wanted = CHECK_DESCRIPTORS + CHECK_DESCRIPTORS_VM * vms;
@@ -210,12 +213,13 @@ check_descriptors(const check_t *check)
 int
 check_all(const config_t *config)
 {
-    check_t  check = { .config = config };
+    check_t  check = { .config = config, .unit_hides = "" };
 
     check_found("version", "%s", HATCH_VERSION);
     check_found("configuration", "%s", config->file[0] != '\0'
                 ? config->file : "defaults, environment and arguments");
     check_user(&check);
+    check_unit(&check);
     check_descriptors(&check);
     check_paths(&check);
     check_libvirt(&check);

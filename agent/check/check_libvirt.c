@@ -18,6 +18,9 @@
 #include <unistd.h>
 
 
+/* From 10.4 on libvirt's networks may do with nft. */
+#define CHECK_NFT     10004000
+
 /* Where libvirt of the whole host listens. */
 #define CHECK_SOCKET  "/run/libvirt/libvirt-sock"
 
@@ -110,6 +113,7 @@ check_libvirt(check_t *check)
     }
 
     (void) virConnectGetLibVersion(check->conn, &version);
+    check->libvirt = version;
     check_version(version, libvirt);
 
     if (virConnectGetVersion(check->conn, &version) == 0) {
@@ -200,7 +204,7 @@ check_tool(check_t *check, const char *name, const char *use)
         return;
     }
 
-    if (check->config->default_rootfs_path[0] != '\0') {
+    if (check->has_disk) {
         check_error(check, "there is no %s in PATH, so no VM with a %s can be "
                     "created, as the default image's have; install it (Debian: "
                     "apt install %s)", name, use, tool_package(name));
@@ -222,5 +226,13 @@ check_tools(check_t *check)
         check_error(check, "there is no dnsmasq, so libvirt cannot start a "
                     "network; install it (Debian: apt install %s)",
                     tool_package("dnsmasq"));
+    }
+
+    if (check->local && !check_has_tool("iptables")
+        && (check->libvirt < CHECK_NFT || !check_has_tool("nft")))
+    {
+        check_error(check, "there is no iptables, so libvirt cannot start a "
+                    "network; install it (Debian: apt install %s)",
+                    tool_package("iptables"));
     }
 }

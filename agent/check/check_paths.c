@@ -5,6 +5,7 @@
 #include "check_private.h"
 #include "core/cleanup.h"
 #include "store/image.h"
+#include "store/image_file.h"
 #include "store/records.h"
 #include "store/statedir.h"
 #include "vm/saved_file.h"
@@ -23,6 +24,9 @@
 /* Less room is said, MiB; with next to nothing no VM can be made. */
 #define CHECK_ROOM      1024
 #define CHECK_ROOM_MIN  16
+
+/* More than a record of an image has. */
+#define CHECK_RECORD    65536
 
 #define CHECK_HELPER    "/etc/apparmor.d/usr.lib.libvirt.virt-aa-helper"
 
@@ -93,12 +97,44 @@ check_room(check_t *check, const char *what, const char *path)
 }
 
 
+/* That of the configuration, or else a record of that id. */
+static void
+check_default(check_t *check)
+{
+    char                       path[STATEDIR_PATH];
+    size_t                     len;
+    hatch_err_t                err;
+    const config_t            *c = check->config;
+    cleanup_free char         *text = NULL;
+    cleanup_json json_object  *record = NULL;
+
+    if (c->default_kernel_path[0] != '\0' || c->default_rootfs_path[0] != '\0')
+    {
+        check->has_default = 1;
+        check->has_disk = c->default_rootfs_path[0] != '\0';
+        return;
+    }
+
+    statedir_path(c, "images", IMAGE_DEFAULT, ".json", path);
+
+    if (statedir_read(path, CHECK_RECORD, &text, &len, &err) == 0
+        && hatch_json_parse(text, len, &record, &err) == 0)
+    {
+        check->is_record = 1;
+        check->has_default = 1;
+        check->has_disk = hatch_json_string(record, "rootfs_path", "")[0]
+                          != '\0';
+    }
+}
+
+
 void
 check_paths(check_t *check)
 {
     hatch_err_t      err;
     const config_t  *c = check->config;
 
+    check_default(check);
     check_parent(check, "zone", c->zone);
     check_parent(check, "socket", c->socket);
     check_parent(check, "wake_socket", c->wake_socket);
@@ -198,12 +234,28 @@ check_file(check_t *check, const char *what, const char *path)
 }
 
 
+static void
+check_missing(check_t *check, int is_default, const char *what,
+    const char *file)
+{
+    if (is_default) {
+        check_error(check, "%s: there is no file \"%s\" in \"%s\"", what,
+                    file, check->config->image_dir);
+    } else {
+        check_warn("%s: there is no file \"%s\" in \"%s\"", what, file,
+                   check->config->image_dir);
+    }
+}
+
+
 /* Images that were made with the API; the agent may be writing them. */
 static void
 check_image(void *ctx, const char *name)
 {
-    char                       path[STATEDIR_PATH], what[96];
-    size_t                     i, len;
+    int                        is_default;
+    char                       path[STATEDIR_PATH], real[CONFIG_TEXT];
+    char                       what[96];
+    size_t                     i, len, end = strlen(name);
     check_t                   *check = ctx;
     hatch_err_t                err;
     const char                *file;
@@ -216,26 +268,33 @@ check_image(void *ctx, const char *name)
 
     statedir_path(check->config, "images", name, "", path);
 
-    if (strlen(name) < 6 || strcmp(name + strlen(name) - 5, ".json") != 0
-        || statedir_read(path, 65536, &text, &len, &err) != 0
+    if (end < 6 || strcmp(name + end - 5, ".json") != 0
+        || statedir_read(path, CHECK_RECORD, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &record, &err) != 0)
     {
         return;
     }
 
+    is_default = strcmp(name, IMAGE_DEFAULT ".json") == 0;
+
     for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         file = hatch_json_string(record, keys[i], "");
-        (void) snprintf(what, sizeof(what), "image %.40s, %s", name, keys[i]);
+        (void) snprintf(what, sizeof(what), "image %.*s, %s",
+                        (int) (end < 45 ? end - 5 : 40), name, keys[i]);
 
-        if (file[0] == '/' && access(file, R_OK) == -1) {
-            check_warn("%s: cannot read \"%s\": %s", what, file,
-                       strerror(errno));
-        } else {
-            (void) check_reach(check, what, file);
+        if (file[0] == '\0' || (is_default && !check->is_record)) {
+            continue;
         }
 
+        if (image_file_resolve(check->config, keys[i], file, real, &err) != 0) {
+            check_missing(check, is_default, what, file);
+            continue;
+        }
+
+        (void) check_reach(check, what, real);
+
         if (i == 2) {
-            check_suffix(what, file);
+            check_suffix(what, real);
         }
     }
 }
@@ -272,9 +331,7 @@ check_disks(check_t *check)
         check_suffix("default_rootfs_path", c->default_rootfs_path);
     }
 
-    if (c->default_kernel_path[0] == '\0'
-        && c->default_rootfs_path[0] == '\0')
-    {
+    if (!check->has_default) {
         check_found("default image", "none: VMs need an \"image_id\"");
     }
 

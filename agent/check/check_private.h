@@ -13,10 +13,16 @@ typedef struct {
     const config_t  *config;
     virConnectPtr    conn;          /* NULL: there is none */
     qemu_user_t      user;          /* QEMU's, if has_user */
+    const char      *unit_hides;    /* folders that the unit does not see */
+    unsigned long    libvirt;       /* its version, as libvirt writes it */
+    unsigned long    unit_descriptors;  /* 0: there is no unit */
     unsigned         errors;
     unsigned         has_user:1;
     unsigned         has_guests:1;  /* libvirt's driver has real ones */
     unsigned         local:1;       /* and they are on this host */
+    unsigned         has_default:1; /* there is an image img_default */
+    unsigned         has_disk:1;    /* and it has a disk */
+    unsigned         is_record:1;   /* made with the API */
 } check_t;
 
 
@@ -40,7 +46,11 @@ void check_libvirt(check_t *check);
 void check_qemu(check_t *check);
 void check_tools(check_t *check);
 
-/* Folders: there, writable, in reach of QEMU's user, room.  check_paths.c */
+/* What systemd's unit of the agent may do, if there is one.  check_unit.c */
+void check_unit(check_t *check);
+
+/* Folders: there, writable, in reach of QEMU's user, room; what the default
+ * image has.  check_paths.c */
 void check_paths(check_t *check);
 void check_disks(check_t *check);
 

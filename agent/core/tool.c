@@ -85,6 +85,7 @@ tool_package(const char *name)
         { "qemu-img", "qemu-utils" },
         { "xorriso", "xorriso" },
         { "dnsmasq", "dnsmasq-base" },
+        { "iptables", "iptables" },
         { "libvirtd", "libvirt-daemon-system" }
     };
 

@@ -15,6 +15,21 @@
 #include <unistd.h>
 
 
+/* By errno.  Under systemd all but a few folders are read only, or hidden. */
+static int
+statedir_refused(const char *doing, const char *path, hatch_err_t *err)
+{
+    if (errno == EROFS) {
+        return hatch_err_set(err, HATCH_ERR_SYSTEM, "cannot %s \"%.200s\": "
+                             "%s; \"hatch-agent --check\" says whether the "
+                             "unit keeps the agent from it", doing, path,
+                             strerror(errno));
+    }
+
+    return hatch_err_errno(err, errno, "cannot %s \"%s\"", doing, path);
+}
+
+
 static int
 statedir_mkdir(const char *path, mode_t mode, hatch_err_t *err)
 {
@@ -26,14 +41,14 @@ statedir_mkdir(const char *path, mode_t mode, hatch_err_t *err)
         *p = '\0';
 
         if (mkdir(dir, 0755) == -1 && errno != EEXIST) {
-            return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
+            return statedir_refused("create", dir, err);
         }
 
         *p = '/';
     }
 
     if (mkdir(dir, mode) == -1 && errno != EEXIST) {
-        return hatch_err_errno(err, errno, "cannot create \"%s\"", dir);
+        return statedir_refused("create", dir, err);
     }
 
     return 0;
@@ -68,7 +83,7 @@ statedir_lock(const config_t *config, hatch_err_t *err)
     }
 
     if (fd == -1 || (errno != EACCES && errno != EAGAIN)) {
-        (void) hatch_err_errno(err, errno, "cannot lock \"%s\"", path);
+        (void) statedir_refused("lock", path, err);
 
     } else {
         lock.l_pid = 0;

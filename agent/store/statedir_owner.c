@@ -106,6 +106,12 @@ owner_read(const config_t *config, owner_t *owner, hatch_err_t *err)
         return 1;
     }
 
+    /* one that nobody could read may well say that this is its host */
+    if (rc != 0 && rc != HATCH_ERR_CORRUPT) {
+        *err = why;
+        return rc;
+    }
+
     if (rc == 0) {
         rc = hatch_json_parse(text, len, &mark, &why);
     }
@@ -124,7 +130,7 @@ owner_read(const config_t *config, owner_t *owner, hatch_err_t *err)
         || hatch_json_string(mark, "place", "")[0] == '\0')
     {
         return hatch_err_set(err, HATCH_ERR_CORRUPT, "\"%.120s\" does not say "
-                             "whose the directory is (%.40s); "
+                             "whose the directory is (%.100s); "
                              STATEDIR_HOWTO, path,
                              rc != 0 ? why.text : "no \"format\" or \"place\"");
     }
@@ -237,7 +243,7 @@ statedir_owner_adopt(const config_t *config, hatch_err_t *err)
 
     rc = owner_read(config, &mark, err);
 
-    if (rc == HATCH_ERR_VERSION) {
+    if (rc < 0 && rc != HATCH_ERR_CORRUPT) {
         return rc;
     }
 

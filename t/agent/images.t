@@ -192,4 +192,37 @@ is(api('POST', '/images', { id => 'img_default', kernel_path => 'kernel' })
    ->{status}, 201, 'img_default by the API');
 is(create_vm()->{image_id}, 'img_default', 'is the default');
 
+# --check looks at images as the API does
+sub check {
+    my (%env) = @_;
+    local %ENV = (%ENV, %env, HATCH_ZONE => "$dir/run/zone",
+                  HATCH_SOCKET => "$dir/run/agent.sock",
+                  HATCH_WAKE_SOCKET => "$dir/run/wake.sock");
+    my $out = qx('$Test::Hatch::build/hatch-agent' --check \\
+                 --connect test:///default --state-dir '$dir/state' \\
+                 --image-dir '$images' 2>&1);
+    return "${out}status " . ($? >> 8);
+}
+
+my $out = check();
+unlike($out, qr/default image: none/, '--check knows the default image');
+like($out, qr/^hatch-agent: warning: image $raw, rootfs_path: there is no file "\S*disk\.raw" in "\Q$images\E"$/m,
+     'and an image whose file is gone');
+like($out, qr/^ok\nstatus 0/m, 'which is nothing that has to be');
+like(check(PATH => '/nowhere'), qr/^hatch-agent: warning: there is no qemu-img/m,
+     'a disk that others have');
+rename "$images/kernel", "$images/away" or die;
+$out = check();
+like($out, qr/^hatch-agent: error: image img_default, kernel_path: there is no file "kernel"/m,
+     'the default one has to be');
+like($out, qr/status 1\z/, 'status 1');
+rename "$images/away", "$images/kernel" or die;
+api('DELETE', "/vms/$_->{id}") for @{ api('GET', '/vms')->{json} };
+is(api('DELETE', '/images/img_default')->{status}, 200, 'another one');
+registered({ id => 'img_default', rootfs_path => 'disk.qcow2' }, {},
+           'a default image with a disk');
+like(check(PATH => '/nowhere'),
+     qr/^hatch-agent: error: there is no qemu-img .* as the default image's/m,
+     'then its tools have to be there');
+
 done();

@@ -139,6 +139,15 @@ is((run(@test, '--adopt', '--state-dir', "$dir/none"))[0], 1,
    '--adopt of what is not there');
 ok(!-e "$dir/none", 'makes nothing');
 
+# one that cannot be read may be right: nobody is told to adopt it
+rename $marker, "$marker.kept" or die;
+mkdir $marker or die;
+$before = there();
+refused('owner.json cannot be read', qr/cannot read "\S+owner\.json": Is a directory$/m,
+        @test, @$_) for ['--check'], ['--adopt'], [];
+rmdir $marker;
+rename "$marker.kept", $marker or die;
+
 # the next agent of the test driver deletes what the one before left
 ok(glob("$state/seeds/*"), 'a seed was left');
 start_agent();

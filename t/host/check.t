@@ -145,6 +145,9 @@ unlike(check("$disk.qcow2"), qr/AppArmor/, 'one with a suffix');
 host('mv /usr/sbin/dnsmasq /root');
 says('dnsmasq', 1, qr/there is no dnsmasq, .*apt install dnsmasq-base\)/);
 host('mv /root/dnsmasq /usr/sbin');
+host('f=$(readlink -f /usr/sbin/iptables); echo $f > /root/iptables; mv $f /root/was');
+says('iptables', 1, qr/there is no iptables, .*apt install iptables\)/);
+host('mv /root/was $(cat /root/iptables)');
 
 host('mv /usr/bin/qemu-system-x86_64 /root; rm -rf /var/cache/libvirt/qemu; systemctl restart libvirtd');
 says('no QEMU', 1, qr/libvirt has no QEMU for x86_64 guests: .*"apt install qemu-system-x86"/);
@@ -157,6 +160,9 @@ says('not even installed', 1, qr/cannot connect to libvirt: .*; libvirt is not i
 host('mv /root/libvirtd /usr/sbin; systemctl start libvirtd.socket');
 says('a user of no group', 1, qr/cannot connect to libvirt: .*"usermod -aG libvirt USER"/,
      '', 'setpriv --reuid nobody --regid nogroup --clear-groups --');
+$out = check('', 'setpriv --reuid nobody --regid nogroup --clear-groups --');
+like($out, qr/warning: this is user nobody/, 'who it is');
+unlike($out, qr/nginx's|for group/, 'nothing of groups, which only root gives');
 
 # --- files, room, limits ---
 
@@ -208,6 +214,59 @@ is(stays('nobody'), 0, 'nobody else, whatever its mode is');
 my $uid = host('id -u nobody') + 0;
 like(host('journalctl -q -o cat -u agent'),
      qr/user $uid may not use the wake socket/, 'which the log says');
+
+# --- what the unit keeps the agent from ---
+
+host('systemctl stop agent; mkdir -p /srv/other /home/img;'
+     . ' cp /hatch/deploy/systemd/hatch-*.service /etc/systemd/system;'
+     . " cp $build/hatch-agent /usr/sbin; chmod 755 /srv/other /home/img;"
+     . ' systemd-tmpfiles --create /hatch/deploy/systemd/hatch-agent.tmpfiles;'
+     . ' systemctl daemon-reload');
+like(check('', 'prlimit --nofile=500:500'), qr/^file descriptors: 65536$/m,
+     'its file descriptors count, not the shell\'s');
+my $edit = qr/make the folder, and say "ReadWritePaths=\S+" below \[Service\] with "systemctl edit hatch-agent hatch-guests"/;
+says('a state_dir elsewhere', 1, qr/"state_dir": hatch-agent\.service cannot write in "\/srv\/other"; $edit/,
+     'HATCH_STATE_DIR=/srv/other');
+says('a socket elsewhere', 1, qr/"socket": hatch-agent\.service cannot write in "\/run\/other"; $edit/,
+     'HATCH_SOCKET=/run/other/agent.sock');
+says('images in /home', 1, qr/"image_dir": hatch-agent\.service does not see "\/home\/img": .* hide \/home \/root/,
+     'HATCH_IMAGE_DIR=/home/img');
+says('a zone in /tmp', 1, qr/"zone": hatch-agent\.service does not see "\/tmp\/zone"/,
+     'HATCH_ZONE=/tmp/zone');
+host(q(sed -i 's,^{,{ "state_dir": "/srv/other"\,,' /etc/hatch/agent.json));
+host('systemctl start hatch-agent');
+like(host('journalctl -q -o cat -u hatch-agent'),
+     qr/cannot lock "\/srv\/other\/lock": Read-only file system; "hatch-agent --check" says/,
+     'so it is');
+host('mkdir /etc/systemd/system/hatch-agent.service.d;'
+     . ' printf "[Service]\nReadWritePaths=/srv/other\n"'
+     . ' > /etc/systemd/system/hatch-agent.service.d/x.conf;'
+     . ' systemctl daemon-reload; systemctl reset-failed hatch-agent');
+says('the other unit', 0, qr/"state_dir": hatch-guests\.service cannot write in "\/srv\/other", .*"ReadWritePaths=\/srv\/other" there, too/);
+host('cp -r /etc/systemd/system/hatch-agent.service.d'
+     . ' /etc/systemd/system/hatch-guests.service.d; systemctl daemon-reload');
+unlike(check(), qr/warning|error/, 'what it says mends it');
+is(host('systemctl start hatch-agent; systemctl is-active hatch-agent;'
+        . ' ls -d /srv/other/disks'), "active\n/srv/other/disks\n",
+   'and lets the agent start');
+
+# --- an agent that stands still, and one that is killed ---
+
+sub main_pid { return host('systemctl show -P MainPID hatch-agent') + 0 }
+
+host('printf "[Service]\nWatchdogSec=2\n"'
+     . ' > /etc/systemd/system/hatch-agent.service.d/y.conf;'
+     . ' systemctl daemon-reload; systemctl restart hatch-agent');
+for my $signal (qw(STOP KILL)) {
+    my $was = main_pid();
+    host("kill -$signal $was");
+    wait_until('another agent', sub {
+        main_pid() != $was && host('systemctl is-active hatch-agent') =~ /^active/
+    });
+    is(host("$api/vms"), '[]', "SIG$signal: systemd starts another one");
+}
+like(host('journalctl -q -o cat -u hatch-agent'), qr/Watchdog timeout/,
+     'by its watchdog');
 
 is(system($host, 'down'), 0, 'down');
 

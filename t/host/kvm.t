@@ -96,7 +96,11 @@ upstream vms { hatch; }
 server {
     listen 127.0.0.1:8080;
     location = /readyz { hatch_readyz; }
-    location / { hatch_api; proxy_pass http://unix:/run/hatch/agent.sock:; }
+    location / {
+        hatch_api;
+        proxy_pass http://unix:/run/hatch/agent.sock:;
+        proxy_read_timeout 15m;
+    }
 }
 server {
     listen 127.0.0.1:9090;
@@ -125,7 +129,7 @@ like(host("virsh -q -c qemu:///system managedsave --running $vm->{id}; "
      qr/shut off/, 'it is saved');
 wait_until('asleep', sub {
     host("curl -s http://127.0.0.1:8080/vms/$vm->{id}") =~ /"snapshotted"/
-});
+}, 120);
 like(host($get), qr/desc="restore".*Hello from a virtual machine/s,
      'and woken by the next request');
 

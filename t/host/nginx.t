@@ -85,12 +85,23 @@ glob("$Test::Hatch::build/deb/*.deb")
 is(system($host, 'up') >> 8, 0, 'a Debian host boots') or BAIL_OUT('no host');
 END { system $host, 'down' if -e '/run/hatch-host/name' }
 write_file("$root/root/crowd", slurp("$dir/crowd"));
+
+# the module alone, while nginx runs: what the package gives nginx.service is
+# there at the next restart
+my $reload = 'systemctl show -P NeedDaemonReload nginx';
+succeeds('the module', "dpkg -i $build/deb/libnginx-mod-*.deb");
+is(host("$reload; systemctl show -P LimitNOFILE nginx"), "no\n65536",
+   'systemd knows the descriptors that nginx.service gets');
+unlike(host('dpkg -r libnginx-mod-http-hatch'), qr/warning/i,
+       'removed without a word');
+is(host($reload), 'no', 'which systemd knows, too');
 succeeds('dpkg -i', "dpkg -i $build/deb/*.deb");
 
 # One worker: the crowd is not shared.
 succeeds('one worker', 'sed -i "s/^worker_processes .*/worker_processes 1;/"'
                        . ' /etc/nginx/nginx.conf');
 
+my $pid;
 my $site = '/etc/nginx/sites-available/hatch';
 succeeds('a site', "ln -s $site /etc/nginx/sites-enabled/");
 is_served('sites-enabled');
@@ -98,6 +109,18 @@ is_served('sites-enabled');
 succeeds('conf.d', 'mv /etc/nginx/sites-enabled/hatch'
                    . ' /etc/nginx/conf.d/hatch.conf');
 is_served('conf.d');
+
+# Removed while nginx cannot do without: it goes on with what it has, and takes
+# the new module once that is back.
+$pid = serves('conf.d, once more', 0);
+like(host('dpkg -r libnginx-mod-http-hatch'),
+     qr/nginx would not start again, its configuration needs Hatch/,
+     'removed: it says that nginx would not start');
+succeeds('back', "dpkg -i $build/deb/libnginx-mod-*.deb");
+$pid = serves('back', $pid);
+is(host('grep -h "hatch.*(deleted)" /proc/$(cat /run/nginx.pid)/maps'), '',
+   'with the new module');
+host('truncate -s 0 /var/log/nginx/error.log');
 
 # whoever takes the example as it is has room without a word of systemd's
 succeeds('the example', "rm /etc/nginx/conf.d/hatch.conf &&"

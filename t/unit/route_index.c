@@ -383,10 +383,15 @@ test_kill(void)
 }
 
 
-/* Creates and deletes routes of its own until it is told to stop. */
+/*
+ * Creates and deletes routes of its own until it is told to stop.  Pages that a
+ * reader may still look at are not used again: while one stands still in the
+ * middle of a look-up, as on a busy machine, so small a store fills up.
+ */
 static void
 hammer(const int *stop, unsigned child)
 {
+    int             rc;
     char            name[32];
     unsigned        n;
     hatch_route_t   route;
@@ -400,17 +405,27 @@ hammer(const int *stop, unsigned child)
         (void) snprintf(name, sizeof(name), "h%u", n % 50 + child * 50);
         route = make_route(name, n % 50 + child * 50);
 
-        if (create(&route) != 0) {
+        do {
+            rc = create(&route);
+        } while (rc == HATCH_ERR_FULL
+                 && !__atomic_load_n(stop, __ATOMIC_ACQUIRE));
+
+        if (rc != 0 && rc != HATCH_ERR_FULL) {
             _exit(1);
         }
 
         (void) snprintf(name, sizeof(name), "h%u", (n + 7) % 50 + child * 50);
 
         /* not through the index: this process does not use it */
-        if (hatch_store_lookup(store, name, strlen(name), &target, &err) == 0)
+        if (hatch_store_lookup(store, name, strlen(name), &target, &err) != 0)
         {
-            (void) delete(hatch_target_id(&target));
+            continue;
         }
+
+        do {
+            rc = delete(hatch_target_id(&target));
+        } while (rc == HATCH_ERR_FULL
+                 && !__atomic_load_n(stop, __ATOMIC_ACQUIRE));
     }
 
     _exit(0);
