@@ -4,6 +4,7 @@
 
 #include "check_private.h"
 #include "core/cleanup.h"
+#include "core/text.h"
 #include "store/image.h"
 #include "store/records.h"
 #include "store/statedir.h"
@@ -217,7 +218,7 @@ check_image(void *ctx, const char *name)
     statedir_path(check->config, "images", name, "", path);
 
     if (strlen(name) < 6 || strcmp(name + strlen(name) - 5, ".json") != 0
-        || statedir_read(path, 65536, &text, &len, &err) != 0
+        || text_read(path, 65536, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &record, &err) != 0)
     {
         return;
