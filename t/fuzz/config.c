@@ -93,7 +93,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int                rc;
     char              *text = kit_text(data, size), *p, *value;
-    char               name[VARIABLES][48];
+    char              *variable[VARIABLES], name[VARIABLES][48];
     char               file[256], program[] = "hatch-agent";
     char               option[] = "--config";
     char              *argv[] = { program, option, file, NULL };
@@ -111,7 +111,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (value != NULL && value - p < 40) {
             (void) snprintf(name[n], sizeof(name[n]), "HATCH_%.*s",
                             (int) (value - p), p);
-            (void) setenv(name[n++], value + 1, 1);
+
+            /* setenv() would keep each value for ever */
+            kit_must(asprintf(&variable[n], "HATCH_%s", p) != -1
+                     && putenv(variable[n]) == 0);
+            n++;
         }
     }
 
@@ -126,6 +130,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     for (i = 0; i < n; i++) {
         (void) unsetenv(name[i]);
+        free(variable[i]);
     }
 
     free(text);
