@@ -4,6 +4,7 @@
 
 #include "check_private.h"
 #include "core/cleanup.h"
+#include "core/text.h"
 #include "store/image.h"
 #include "store/image_file.h"
 #include "store/records.h"
@@ -117,7 +118,7 @@ check_default(check_t *check)
 
     statedir_path(c, "images", IMAGE_DEFAULT, ".json", path);
 
-    if (statedir_read(path, CHECK_RECORD, &text, &len, &err) == 0
+    if (text_read(path, CHECK_RECORD, &text, &len, &err) == 0
         && hatch_json_parse(text, len, &record, &err) == 0)
     {
         check->is_record = 1;
@@ -269,7 +270,7 @@ check_image(void *ctx, const char *name)
     statedir_path(check->config, "images", name, "", path);
 
     if (end < 6 || strcmp(name + end - 5, ".json") != 0
-        || statedir_read(path, CHECK_RECORD, &text, &len, &err) != 0
+        || text_read(path, CHECK_RECORD, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &record, &err) != 0)
     {
         return;

@@ -2,6 +2,7 @@
 
 #include "config_private.h"
 #include "cleanup.h"
+#include "text.h"
 
 #include "hatch_file.h"
 #include "hatch_json.h"
@@ -10,7 +11,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -277,52 +277,18 @@ config_set(config_t *config, const config_key_t *key, const char *value,
 
 
 static int
-config_read(const char *path, char *text, size_t size, size_t *len,
-    hatch_err_t *err)
-{
-    int      fd;
-    ssize_t  n;
-
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd == -1) {
-        return hatch_err_errno(err, errno, "cannot read \"%s\"", path);
-    }
-
-    n = read(fd, text, size);
-    (void) close(fd);
-
-    if (n < 0) {
-        return hatch_err_errno(err, errno, "cannot read \"%s\"", path);
-    }
-
-    if ((size_t) n == size) {
-        return hatch_err_set(err, HATCH_ERR_INVALID,
-                             "\"%s\" is larger than %zu bytes", path, size);
-    }
-
-    *len = (size_t) n;
-
-    return 0;
-}
-
-
-static int
 config_load_file(config_t *config, const char *path, int required,
     hatch_err_t *err)
 {
     int                  rc;
     size_t               i, len = 0;
     hatch_err_t          why;
-    cleanup_free char   *text = malloc(CONFIG_FILE_MAX);
+    cleanup_free char   *text = NULL;
     cleanup_json json_object  *object = NULL;
     json_object         *value;
     hatch_json_field_t   fields[CONFIG_KEYS + 1];
 
-    if (text == NULL) {
-        return hatch_err_errno(err, errno, "cannot read \"%s\"", path);
-    }
-
-    rc = config_read(path, text, CONFIG_FILE_MAX, &len, err);
+    rc = text_read(path, CONFIG_FILE_MAX, &text, &len, err);
     if (rc != 0) {
         return rc == HATCH_ERR_ABSENT && !required ? 0 : rc;
     }

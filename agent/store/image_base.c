@@ -4,6 +4,7 @@
 #include "statedir.h"
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "core/work.h"
 
 #include "hatch_hash.h"
@@ -298,7 +299,7 @@ base_load(const config_t *config, const char *folder, const char *id,
         return 0;
     }
 
-    if (statedir_read(path, BASE_FILE_MAX, &text, &len, &err) != 0
+    if (text_read(path, BASE_FILE_MAX, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &o, &err) != 0)
     {
         log_event(LOG_WARN, "%s is ignored: %s", path, err.text);

@@ -2,6 +2,7 @@
 
 #include "memory_record.h"
 #include "core/cleanup.h"
+#include "core/text.h"
 
 #include "hatch_hash.h"
 #include "hatch_json.h"
@@ -130,7 +131,7 @@ memory_read(const config_t *config, const char *vm, json_object **record,
     cleanup_free char   *text = NULL;
 
     memory_path(config, vm, MEMORY_RECORD, path);
-    rc = statedir_read(path, MEMORY_RECORD_MAX, &text, &len, err);
+    rc = text_read(path, MEMORY_RECORD_MAX, &text, &len, err);
 
     if (rc == 0
         && (len < MEMORY_WORD

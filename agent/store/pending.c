@@ -4,6 +4,7 @@
 #include "statedir.h"
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/text.h"
 
 #include "hatch_id.h"
 #include "hatch_json.h"
@@ -58,7 +59,7 @@ pending_load_entry(void *ctx, const char *name)
         return;
     }
 
-    if (statedir_read(path, PENDING_FILE_MAX, &text, &len, &err) != 0
+    if (text_read(path, PENDING_FILE_MAX, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &details, &err) != 0)
     {
         /* the VM is left alone: nothing but DELETE is done to it */

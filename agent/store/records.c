@@ -4,6 +4,7 @@
 #include "statedir.h"
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/text.h"
 
 #include "hatch_id.h"
 #include "hatch_json.h"
@@ -29,7 +30,7 @@ records_load_file(records_t *records, const char *name, hatch_err_t *err)
 
     statedir_path(records->config, records->folder, name, "", path);
 
-    if (statedir_read(path, RECORDS_FILE_MAX, &text, &len, err) != 0) {
+    if (text_read(path, RECORDS_FILE_MAX, &text, &len, err) != 0) {
         return -1;
     }
 

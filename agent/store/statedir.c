@@ -274,43 +274,6 @@ statedir_write(const char *path, const char *text, size_t len, hatch_err_t *err)
 
 
 int
-statedir_read(const char *path, size_t max, char **text, size_t *len,
-    hatch_err_t *err)
-{
-    int      fd;
-    ssize_t  n = -1;
-
-    *text = malloc(max + 1);
-    fd = *text != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-
-    if (fd != -1) {
-        n = read(fd, *text, max + 1);
-    }
-
-    if (n < 0 || (size_t) n > max) {
-        free(*text);
-        *text = NULL;
-
-        (void) hatch_err_errno(err, n < 0 ? errno : EFBIG,
-                               "cannot read \"%s\"", path);
-    }
-
-    if (fd != -1) {
-        (void) close(fd);
-    }
-
-    if (*text == NULL) {
-        return (int) err->code;
-    }
-
-    (*text)[n] = '\0';
-    *len = (size_t) n;
-
-    return 0;
-}
-
-
-int
 statedir_unlink(const char *path, hatch_err_t *err)
 {
     if (unlink(path) == -1) {

@@ -57,10 +57,6 @@ int statedir_write(const char *path, const char *text, size_t len,
 /* A file that another program has written, and its name, are on disk then. */
 int statedir_sync(const char *path, hatch_err_t *err);
 
-/* Reads a file of at most max bytes into memory that the caller frees. */
-int statedir_read(const char *path, size_t max, char **text, size_t *len,
-    hatch_err_t *err);
-
 /* Removes a file, also from the disk.  It is no error if there is none. */
 int statedir_unlink(const char *path, hatch_err_t *err);
 

@@ -4,6 +4,7 @@
 #include "statedir.h"
 #include "core/cleanup.h"
 #include "core/place.h"
+#include "core/text.h"
 
 #include "hatch_json.h"
 
@@ -40,7 +41,7 @@ owner_machine(char machine[OWNER_ID + 1])
 
     machine[0] = '\0';
 
-    if (statedir_read(OWNER_MACHINE, OWNER_FILE_MAX, &text, &len, &err) != 0) {
+    if (text_read(OWNER_MACHINE, OWNER_FILE_MAX, &text, &len, &err) != 0) {
         return;
     }
 
@@ -100,7 +101,7 @@ owner_read(const config_t *config, owner_t *owner, hatch_err_t *err)
     cleanup_json json_object  *mark = NULL;
 
     owner_path(config, path);
-    rc = statedir_read(path, OWNER_FILE_MAX, &text, &len, &why);
+    rc = text_read(path, OWNER_FILE_MAX, &text, &len, &why);
 
     if (rc == HATCH_ERR_ABSENT) {
         return 1;

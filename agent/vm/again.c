@@ -4,6 +4,7 @@
 #include "vm.h"
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "core/work.h"
 #include "store/pending.h"
 #include "store/statedir.h"
@@ -321,7 +322,7 @@ again_open(const config_t *config, int fresh)
     }
 
     statedir_path(config, "", "boot_id", "", path);
-    again.booted = statedir_read(path, AGAIN_ID_SIZE, &text, &len, &why) == 0
+    again.booted = text_read(path, AGAIN_ID_SIZE, &text, &len, &why) == 0
                    && (fresh || strcmp(text, again.boot_id) != 0);
 
     (void) statedir_each(config, AGAIN_FOLDER, again_load, NULL);

@@ -8,6 +8,7 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "core/pages.h"
+#include "core/text.h"
 #include "core/work.h"
 #include "table/table_stats.h"
 #include "virt/host.h"
@@ -375,7 +376,7 @@ memory_put_firmware(const vm_op_t *op, hatch_err_t *err)
     cleanup_free char   *bytes = NULL;
 
     memory_path(op->config, op->vm.id, MEMORY_FIRMWARE, path);
-    rc = statedir_read(path, MEMORY_FIRMWARE_MAX, &bytes, &len, err);
+    rc = text_read(path, MEMORY_FIRMWARE_MAX, &bytes, &len, err);
 
     if (rc == 0) {
         rc = memory_process(op, &pid, err);

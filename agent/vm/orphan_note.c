@@ -6,6 +6,7 @@
 #include "orphan_private.h"
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "table/table.h"
 
 #include "hatch_json.h"
@@ -43,7 +44,7 @@ orphan_note(const config_t *config, const char *vm)
 
     note_path(config, vm, path);
 
-    if (statedir_read(path, NOTE_MAX, &text, &len, &err) != 0
+    if (text_read(path, NOTE_MAX, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &note, &err) != 0)
     {
         return json_object_new_object();

@@ -5,6 +5,7 @@
 #include "saved.h"
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/text.h"
 
 #include "hatch_json.h"
 
@@ -210,7 +211,7 @@ saved_noted(const vm_op_t *op, saved_id_t *id)
 
     statedir_path(op->config, SAVED_FOLDER, op->vm.id, ".json", path);
 
-    if (statedir_read(path, SAVED_NOTE_MAX, &text, &len, &err) != 0
+    if (text_read(path, SAVED_NOTE_MAX, &text, &len, &err) != 0
         || hatch_json_parse(text, len, &note, &err) != 0)
     {
         return -1;

@@ -8,7 +8,6 @@
 #include "kit.h"
 #include "virt/xml_private.h"
 
-#include <libxml/parser.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,15 +23,14 @@ each_file(void *ctx, const char *path)
 }
 
 
+/* Only XML can be edited. */
 static void
 check_edited(const char *text, const vm_t *vm, int isolated)
 {
-    char       *again = xml_edit_domain(text, vm, isolated);
-    xmlDocPtr   doc = xml_parse(text);
+    char  *again = xml_edit_domain(text, vm, isolated);
 
-    kit_must(doc != NULL && again != NULL);
+    kit_must(again != NULL);
     kit_must(strcmp(text, again) == 0);
-    xmlFreeDoc(doc);
     free(again);
 }
 
@@ -56,6 +54,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     for (isolated = 0; isolated < 2; isolated++) {
         edited = xml_edit_domain(text, &vm, isolated);
+
+        /*
+         * Most of what is made up is not XML, which each function finds out
+         * in the same way: one in eight of these goes to the others, too.
+         */
+        if (edited == NULL && size % 8 != 0) {
+            free(text);
+            return 0;
+        }
 
         if (edited != NULL) {
             check_edited(edited, &vm, isolated);

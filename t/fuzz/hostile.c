@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -36,7 +37,9 @@ static struct {
     char              *base;
     size_t             size;
     int                fd;
-} hostile;
+    ino_t              ino;
+    void              *good;            /* what is in it at first */
+} hostile = { .fd = -1 };
 
 
 static void *
@@ -69,6 +72,46 @@ hostile_run(void *data)
 }
 
 
+/* The file that has the name now. */
+static void
+hostile_open(void)
+{
+    struct stat  st;
+
+    if (hostile.fd != -1) {
+        (void) munmap(hostile.base, hostile.size);
+        (void) close(hostile.fd);
+    }
+
+    hostile.fd = open(kit_path("zone"), O_RDWR | O_CLOEXEC);
+    kit_must(hostile.fd != -1 && fstat(hostile.fd, &st) == 0);
+    hostile.ino = st.st_ino;
+    hostile.base = mmap(NULL, hostile.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                        hostile.fd, 0);
+    kit_must(hostile.base != MAP_FAILED);
+}
+
+
+/* A zone with one VM; what it is then is put back before each input. */
+static void
+hostile_make(void)
+{
+    hatch_err_t          err;
+    hatch_zone_vm_t      vm = { .id = "vm_aaaaaaaaaaaaaaaa", .family = 4 };
+    hatch_zone_writer_t  writer;
+
+    kit_must(hatch_zone_own(&writer, kit_path("zone"), SLOTS, (gid_t) -1,
+                            &err) == 0);
+    kit_must(hatch_zone_put(&writer, &vm, HATCH_STATE_RUNNING, 1) >= 0);
+
+    hostile.size = writer.zone.file.size;
+    hostile.good = malloc(hostile.size);
+    kit_must(hostile.good != NULL);
+    memcpy(hostile.good, writer.zone.file.base, hostile.size);
+    hatch_zone_disown(&writer);
+}
+
+
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -79,6 +122,8 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     (void) kit_config();
 
     kit_must(hatch_guard_install() == 0);
+    hostile_make();
+    hostile_open();
     (void) pthread_barrier_init(&hostile.barrier, NULL, 2);
     kit_must(pthread_create(&thread, NULL, hostile_run, NULL) == 0);
 
@@ -167,22 +212,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int                  i;
     hatch_err_t          err;
     hatch_zone_t         zone;
-    hatch_zone_vm_t      vm = { .id = "vm_aaaaaaaaaaaaaaaa", .family = 4 };
     hatch_zone_writer_t  writer;
 
     if (size < 2) {
         return 0;
     }
 
-    kit_unlink("zone");
-    kit_must(hatch_zone_own(&writer, kit_path("zone"), SLOTS, (gid_t) -1,
-                            &err) == 0);
-    (void) hatch_zone_put(&writer, &vm, HATCH_STATE_RUNNING, 1);
+    kit_must(ftruncate(hostile.fd, (off_t) hostile.size) == 0
+             && pwrite(hostile.fd, hostile.good, hostile.size, 0)
+                == (ssize_t) hostile.size);
     kit_must(hatch_zone_attach(&zone, kit_path("zone"), 1, &err) == 0);
 
-    hostile.base = writer.zone.file.base;
-    hostile.size = writer.zone.file.size;
-    hostile.fd = writer.zone.file.fd;
     take_words(data, size);
     __atomic_store_n(&hostile.stop, 0, __ATOMIC_RELAXED);
     (void) pthread_barrier_wait(&hostile.barrier);
@@ -195,13 +235,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void) pthread_barrier_wait(&hostile.barrier);
 
     hatch_zone_detach(&zone);
-    hatch_zone_disown(&writer);
 
     /* the next agent takes over what is left */
     if (hatch_zone_own(&writer, kit_path("zone"), SLOTS, (gid_t) -1, &err)
         == 0)
     {
         read_zone(&writer.zone);
+
+        if (writer.zone.file.ino != hostile.ino) {
+            hostile_open();
+        }
+
         hatch_zone_disown(&writer);
     }
 

@@ -23,21 +23,31 @@
 #define ID(prefix)  prefix "aaaaaaaaaaaaaaaa"
 #define CANARY      "state-dir/templates/memory"
 
+/* What is read and shown of each; of the others there is nothing. */
 static const struct {
-    const char  *folder;
-    const char  *id;
+    const char   *folder;
+    const char   *id;
+    int         (*open)(const config_t *config, hatch_err_t *err);
+    records_t    *records;
+    const char   *shown[2];
 } kinds[] = {
-    { "templates", ID("tpl_") },
-    { "images", ID("img_") },
-    { "snapshots", ID("snap_") },
-    { "pending", ID("vm_") }
+    { "templates", ID("tpl_"), template_open, &templates,
+      { "/templates", "/templates/" ID("tpl_") } },
+    { "images", ID("img_"), image_open, &images,
+      { "/images", "/images/" ID("img_") } },
+    { "snapshots", ID("snap_"), snapshot_open, &snapshots,
+      { "/vms/" ID("vm_") "/snapshots", "/snapshots/" ID("snap_") } },
+    { "pending", ID("vm_"), pending_open, NULL, { NULL, NULL } }
 };
+
+#define KINDS  (sizeof(kinds) / sizeof(kinds[0]))
 
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     vm_t             vm;
+    size_t           i;
     hatch_err_t      err;
     const config_t  *config = kit_config();
 
@@ -46,6 +56,10 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 
     if (table_open(config, &err) != 0 || statedir_open(config, &err) != 0) {
         kit_failed(__FILE__, __LINE__, err.text);
+    }
+
+    for (i = 0; i < KINDS; i++) {
+        kit_must(kinds[i].open(config, &err) == 0);
     }
 
     kit_write(CANARY, "", 0);
@@ -125,51 +139,76 @@ use(void)
 }
 
 
+/* Nothing is loaded of this kind. */
 static void
-forget(records_t *records)
+forget(unsigned kind)
 {
-    json_object_put(take(records->all));
-    (void) pthread_mutex_destroy(&records->lock);
-    (void) pthread_mutex_destroy(&records->write);
+    records_t  *records = kinds[kind].records;
+
+    if (records != NULL) {
+        json_object_put(records->all);
+        records->all = json_object_new_object();
+
+    } else {
+        json_object_put(pending.begun);
+        json_object_put(pending.abandoned);
+        pending.begun = json_object_new_object();
+        pending.abandoned = json_object_new_object();
+    }
+}
+
+
+/* As a start does, in whose place the objects of the time before are freed. */
+static void
+load(unsigned kind)
+{
+    hatch_err_t   err;
+    records_t    *records = kinds[kind].records;
+    json_object  *before[2] = { pending.begun, pending.abandoned };
+
+    if (records != NULL) {
+        before[0] = records->all;
+        before[1] = NULL;
+        (void) pthread_mutex_destroy(&records->lock);
+        (void) pthread_mutex_destroy(&records->write);
+    }
+
+    kit_must(kinds[kind].open(kit_config(), &err) == 0);
+    json_object_put(before[0]);
+    json_object_put(before[1]);
 }
 
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char             name[64];
-    unsigned         kind;
-    hatch_err_t      err;
-    const config_t  *config = kit_config();
+    char      name[64];
+    size_t    i;
+    unsigned  kind;
 
     if (size == 0) {
         return 0;
     }
 
-    kind = data[0] % (sizeof(kinds) / sizeof(kinds[0]));
+    kind = data[0] % KINDS;
     (void) snprintf(name, sizeof(name), "state-dir/%s/%s.json",
                     kinds[kind].folder, kinds[kind].id);
     kit_write(name, data + 1, size - 1);
 
-    kit_must(image_open(config, &err) == 0 && template_open(config, &err) == 0
-             && snapshot_open(config, &err) == 0
-             && pending_open(config, &err) == 0);
-    snapshot_report(config);
+    load(kind);
 
-    get("/templates");
-    get("/templates/" ID("tpl_"));
-    get("/images");
-    get("/images/" ID("img_"));
-    get("/vms/" ID("vm_") "/snapshots");
-    get("/snapshots/" ID("snap_"));
+    if (kinds[kind].records == &snapshots) {
+        snapshot_report(kit_config());
+    }
+
+    for (i = 0; i < 2 && kinds[kind].shown[i] != NULL; i++) {
+        get(kinds[kind].shown[i]);
+    }
+
     use();
 
-    forget(&images);
-    forget(&templates);
-    forget(&snapshots);
-    json_object_put(take(pending.begun));
-    json_object_put(take(pending.abandoned));
     kit_unlink(name);
+    forget(kind);
 
     return 0;
 }

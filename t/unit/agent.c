@@ -1,11 +1,13 @@
 /*
  * Parts of the agent that are functions of what they are given: libvirt's
- * errors and what the API makes of them, its XML and its statistics.
+ * errors and what the API makes of them, its XML and its statistics, and files
+ * that are text.
  */
 
 #define _GNU_SOURCE
 
 #include "api/api.h"
+#include "core/text.h"
 #include "virt/stats_record.h"
 #include "virt/virt_error.h"
 #include "virt/xml.h"
@@ -15,6 +17,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libvirt/virterror.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 
 static void
@@ -269,6 +275,71 @@ test_statistics(void)
 }
 
 
+/* How many bytes text_read() gets of so many, or its code. */
+static int
+text_of(int fd, size_t max)
+{
+    int          rc;
+    char         path[32], *text;
+    size_t       len;
+    hatch_err_t  err;
+
+    (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    rc = text_read(path, max, &text, &len, &err);
+
+    if (rc != 0) {
+        return text == NULL ? rc : 0;
+    }
+
+    rc = strlen(text) == len ? (int) len : -1;
+    free(text);
+
+    return rc;
+}
+
+
+static void
+test_text(void)
+{
+    int     fd = memfd_create("text", MFD_CLOEXEC), ends[2], left;
+    char    bytes[20000];
+    size_t  i, len;
+
+    static const size_t  sizes[] = { 0, 1, 4095, 4096, 4097, 20000 };
+
+    memset(bytes, 'x', sizeof(bytes));
+
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        len = sizes[i];
+        ok(ftruncate(fd, 0) == 0
+           && pwrite(fd, bytes, len, 0) == (ssize_t) len
+           && text_of(fd, 30000) == (int) len && text_of(fd, len) == (int) len,
+           "a text of %zu bytes", len);
+        ok(len == 0 || text_of(fd, len - 1) == HATCH_ERR_INVALID,
+           "is too large for less");
+    }
+
+    (void) close(fd);
+
+    ok(pipe(ends) == 0 && write(ends[1], bytes, 100) == 100, "a pipe");
+
+    if (fork() == 0) {
+        (void) close(ends[0]);
+
+        /* the rest when the first of it was taken */
+        while (ioctl(ends[1], FIONREAD, &left) == 0 && left != 0) {
+            (void) sched_yield();
+        }
+
+        _exit(write(ends[1], bytes, 100) == 100 ? 0 : 1);
+    }
+
+    (void) close(ends[1]);
+    ok(text_of(ends[0], 1000) == 200, "in pieces, is read to its end");
+    (void) close(ends[0]);
+}
+
+
 int
 main(void)
 {
@@ -277,6 +348,7 @@ main(void)
     test_network();
     test_metadata();
     test_statistics();
+    test_text();
 
     return tap_done();
 }
