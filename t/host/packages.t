@@ -175,8 +175,10 @@ sub fall_asleep {
     wait_until('it falls asleep', sub { vm_state() eq 'snapshotted' }, 60);
 }
 
+# It may have fallen asleep before it heard of that.
 sub stay_awake {
     curl('PATCH', "/vms/$id", '{"idle_timeout":600,"save_after":1800}');
+    visit();
 }
 
 is(guest('?first'), 'first first', 'it remembers something');
