@@ -126,6 +126,31 @@ virsh("reset $vm");
 wait_until('it has lost its memory',
            sub { (guest_state('one') // '') eq '/third' }, 90);
 
+# --- snapshots, which libvirt takes and restores ---
+
+is(guest_state('one', 'snap'), 'snap/snap', 'before a snapshot');
+parks('parked');
+my $r = api('POST', "/vms/$vm/snapshot", { keep_running => JSON::PP::true });
+is($r->{status}, 201, 'a snapshot of one that is parked') or diag $r->{body};
+my $snap = $r->{json}{id};
+is(guest_state('one', 'later'), 'later/later', 'it goes on');
+sleeps('it sleeps');
+$r = api('POST', "/vms/$vm/restore", { snapshot_id => $snap });
+is($r->{status}, 200, 'restored') or diag $r->{body};
+is(word(), 'used', 'the image was of another disk');
+is(guest_state('one'), 'snap/snap', 'as it was');
+parks('and is parked');
+is(guest_state('one'), 'snap/snap', 'and wakes');
+
+is(api('POST', "/vms/$vm/snapshot")->{status}, 201, 'one that it sleeps after');
+is(get()->{state}, 'snapshotted', 'by libvirt');
+is(guest_state('one', 'fifth'), 'fifth/fifth', 'it wakes');
+api('POST', "/vms/$vm/stop", { force => JSON::PP::true });
+unlink $ram or die;
+$r = api('POST', "/vms/$vm/restore", { snapshot_id => $snap });
+is($r->{status}, 200, 'restored, without a file') or diag $r->{body};
+is(guest_state('one'), 'snap/snap', 'as it was');
+
 # --- given up, deleted ---
 
 guest_state('one', 'fourth');
