@@ -142,6 +142,10 @@ sub refuse_one {
     if (glob("$dir/state/snapshots/*.gone") && $path =~ m{^/vms/vm_\w+$}) {
         stop_agent();
         agent();
+        wait_until("$point: the next agent removes it", sub {
+            my @left = glob "$dir/state/snapshots/*";
+            return !@left;
+        });
     }
     my $vms = agree(undef);
 
