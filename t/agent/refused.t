@@ -139,7 +139,8 @@ sub refuse_one {
                sub { my @notes = glob "$dir/state/pending/*"; !@notes });
 
     # what could not be removed is marked, and goes with the next agent
-    if (glob("$dir/state/snapshots/*.gone") && $path =~ m{^/vms/vm_\w+$}) {
+    my @marks = glob "$dir/state/snapshots/*.gone";
+    if (@marks && $method eq 'DELETE' && $path =~ m{^/vms/}) {
         stop_agent();
         agent();
         wait_until("$point: the next agent removes it", sub {
