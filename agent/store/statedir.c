@@ -251,7 +251,7 @@ statedir_write_all(int fd, const char *text, size_t len)
 int
 statedir_write(const char *path, const char *text, size_t len, hatch_err_t *err)
 {
-    int   fd, rc = 0;
+    int   fd, rc = 0, is_new = access(path, F_OK) == -1;
     char  temp[STATEDIR_PATH + 8];
 
     (void) snprintf(temp, sizeof(temp), "%s.tmp", path);
@@ -269,7 +269,18 @@ statedir_write(const char *path, const char *text, size_t len, hatch_err_t *err)
         (void) close(fd);
     }
 
-    return rc == 0 ? statedir_sync_parent(path, err) : rc;
+    if (rc != 0) {
+        return rc;
+    }
+
+    rc = statedir_sync_parent(path, err);
+
+    /* whoever is told that it failed does not expect it to be there */
+    if (rc != 0 && is_new) {
+        (void) unlink(path);
+    }
+
+    return rc;
 }
 
 

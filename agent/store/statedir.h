@@ -50,7 +50,10 @@ int statedir_check(const config_t *config, hatch_err_t *err);
 void statedir_path(const config_t *config, const char *folder, const char *name,
     const char *suffix, char *path);
 
-/* Replaces a file by this text, mode 0600; on disk when it returns. */
+/*
+ * Replaces a file by this text, mode 0600; on disk when it returns.  Of one
+ * that was not there before nothing is left when that fails.
+ */
 int statedir_write(const char *path, const char *text, size_t len,
     hatch_err_t *err);
 

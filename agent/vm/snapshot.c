@@ -234,9 +234,12 @@ snapshot_delete_files(const config_t *config, const char *id)
     }
 
     snapshot_path(config, id, "", path);
-    (void) rmdir(path);
 
-    /* last: the mark says that the files may go */
+    /* the mark says that the files may go: it stays as long as they do */
+    if (rmdir(path) == -1 && errno != ENOENT) {
+        return;
+    }
+
     snapshot_path(config, id, RECORDS_GONE, path);
 
     if (access(path, F_OK) == 0) {
