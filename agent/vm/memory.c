@@ -294,7 +294,8 @@ memory_prepare(const vm_op_t *op, const char *xml, unsigned mem_mib,
 
 /* --- from the image --- */
 
-int
+/* Has the file the checksum that the record has under that name? */
+static int
 memory_check_file(const vm_op_t *op, const char *suffix, const char *name,
     json_object *record, hatch_err_t *err)
 {

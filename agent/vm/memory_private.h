@@ -23,10 +23,4 @@ int memory_process(const vm_op_t *op, pid_t *pid, hatch_err_t *err);
  */
 int memory_settle(const config_t *config, const char *vm, hatch_err_t *err);
 
-/* A file of it, and the checksum that the record has under that name. */
-int memory_note_file(const vm_op_t *op, const char *suffix, const char *name,
-    json_object *record, hatch_err_t *err);
-int memory_check_file(const vm_op_t *op, const char *suffix, const char *name,
-    json_object *record, hatch_err_t *err);
-
 #endif /* HATCH_AGENT_MEMORY_PRIVATE_H_INCLUDED */

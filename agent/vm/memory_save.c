@@ -116,7 +116,7 @@ memory_create_file(const vm_op_t *op, const char *suffix, hatch_err_t *err)
 
 
 /* On disk, with its checksum in the record. */
-int
+static int
 memory_note_file(const vm_op_t *op, const char *suffix, const char *name,
     json_object *record, hatch_err_t *err)
 {

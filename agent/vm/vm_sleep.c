@@ -147,7 +147,7 @@ sleep_has_room(const vm_op_t *op, uint64_t before)
 
 /*
  * Its memory goes to the disk, and it stays paused.  Somebody who wants it ends
- * that as they end a save: sleep_stop() is asked all the time.
+ * that as they end a save: table_wanted() is asked before each piece.
  */
 int
 vm_idle_park(const config_t *config, const char *id, uint64_t *room,
